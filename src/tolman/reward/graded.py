@@ -10,7 +10,10 @@ from tolman.questions.question import Question
 
 
 class Graded(NamedTuple):
-    """A verdict: value (in [0, 1] unless the reward documents otherwise; NaN = cannot be graded) and the reason."""
+    """A verdict: value and the reason for it.
+
+    value is in [0, 1] unless the reward documents otherwise; NaN = cannot be graded.
+    """
 
     value: float
     reason: str

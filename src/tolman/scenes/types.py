@@ -64,9 +64,9 @@ class Item:
 class Scene:
     """A place with its items.
 
-    floor_area in m². floor: (n, 2) polygon of the walls' inside in metres, counter-clockwise, or None where the
-    source has none (the renderer then builds walls around the items). height: ceiling over the floor in metres
-    or None. source: data set the scene comes from (`scannet`, `procedural`, …).
+    floor_area in m². floor: (n, 2) polygon of the walls' inside in metres, counter-clockwise, or None where
+    the source has none (the renderer then builds walls around the items). height: ceiling over the floor in
+    metres or None. source: data set the scene comes from (`scannet`, `procedural`, …).
     """
 
     id: str
@@ -79,7 +79,9 @@ class Scene:
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.floor_area) or self.floor_area <= 0:
-            raise ValueError(f"scene {self.id}: floor_area must be positive and finite, got {self.floor_area}")
+            raise ValueError(
+                f"scene {self.id}: floor_area must be positive and finite, got {self.floor_area}"
+            )
 
     @cached_property
     def categories(self) -> tuple[str, ...]:

@@ -1,0 +1,185 @@
+"""`tolman eval`: measure a policy on a benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tolman.cli.shared import (
+    Subparsers,
+    add_command,
+    add_filming,
+    add_json,
+    positive,
+    print_figures,
+    progress_bar,
+    say,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from tolman.policy.policy import Policy
+    from tolman.questions.question import GridMap, Question
+    from tolman.scenes import Scene
+
+_TOKENS = {"vsibench": 16, "direct": 32, "map": 384}
+
+
+def register(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "eval",
+        "measure a policy on a benchmark",
+        "Ask a policy every question of a benchmark, greedily, and score its answers by the benchmark's "
+        "rule. QUESTIONS is VSI-Bench's own file (JSON or JSON lines) or rows of ours. The clips are the "
+        "real videos (--videos DIR, with <dataset>/<scene>.mp4 or the rows' paths), or are filmed from "
+        "the scenes' layouts (--scenes S; kept in DIR/clips, so the next call films nothing). Prints per "
+        "task the score, its error clustered by clip, chance and the best constant answer; overall is the "
+        "mean over tasks. Writes DIR/predictions.jsonl as answers come, DIR/evaluation.json at the end "
+        "(tolman report DIR shows both).",
+        "tolman eval --model starter --scenes scenes_arkitscenes.json --questions questions_arkitscenes.json "
+        "--out runs/eval",
+        run,
+    )
+    parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
+    parser.add_argument("--rule", default="official", help="scoring rule (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="starter", help="starter, or a folder or name of a model (default: starter)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="where the model runs, such as cuda (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--questions", type=Path, required=True, metavar="QUESTIONS", help="the benchmark's questions"
+    )
+    clips = parser.add_mutually_exclusive_group(required=True)
+    clips.add_argument("--scenes", type=Path, metavar="SCENES", help="film the clips from these layouts")
+    clips.add_argument("--videos", type=Path, metavar="DIR", help="folder of the real videos")
+    parser.add_argument(
+        "--clip",
+        choices=("true", "none", "other"),
+        default="true",
+        help="what is shown: the true clip, none, or another scene's; what the last two get right, the clip did not "
+        "teach (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--template", help="prompt (default: map for the starter and what was trained from it, else vsibench)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=positive, help="longest answer (default: 16 vsibench, 384 map, else 1024)"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=16, help="questions asked together (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="ask N questions, evenly spread over the file"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of cameras and of --clip other (default: 0)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/eval"), metavar="DIR", help="folder (default: %(default)s)"
+    )
+    add_filming(parser, None, None)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read, film, ask, score, print, write."""
+    from tolman.bench.rows import read_benchmark
+    from tolman.bench.score import find_rule
+
+    find_rule(arguments.benchmark, arguments.rule)
+    questions = thinned(read_benchmark(arguments.questions), arguments.limit)
+    from tolman.bench.evaluate import evaluate, write_evaluations
+    from tolman.policy.load import load_policy
+
+    policy = load_policy(arguments.model, arguments.device)
+    true_maps: Mapping[str, GridMap] = {}
+    root = arguments.videos
+    if arguments.scenes is not None:
+        root = arguments.out
+        scenes = matching(questions, arguments.scenes)
+        if arguments.clip != "none":
+            film(arguments, policy, scenes)
+        questions = [replace(question, path=f"clips/{question.scene_id}.mp4") for question in questions]
+        true_maps = maps_of(scenes)
+    elif not root.is_dir():
+        raise ValueError(f"--videos {root}: no such folder")
+    template = arguments.template or ("map" if policy.name == "starter" else "vsibench")
+    with progress_bar(f"{policy.name} on {arguments.benchmark}") as show:
+        evaluation = evaluate(
+            policy,
+            questions,
+            root,
+            clip_source=arguments.clip,
+            template=template,
+            max_new_tokens=arguments.max_new_tokens or _TOKENS.get(template, 1024),
+            batch=arguments.batch,
+            progress=show,
+            out=arguments.out / "predictions.jsonl",
+            benchmark=arguments.benchmark,
+            rule=arguments.rule,
+            seed=arguments.seed,
+            true_maps=true_maps,
+        )
+    shown = {"true": "", "none": ", no clip shown", "other": ", another scene's clip shown"}[arguments.clip]
+    print_figures(f"{policy.name} on {arguments.benchmark}, {arguments.rule} rule{shown}", evaluation.figures)
+    write_evaluations(arguments.out / "evaluation.json", {policy.name: evaluation})
+    write_json(arguments.json, evaluation.to_json())
+    say(f"predictions.jsonl and evaluation.json in {arguments.out}")
+
+
+def thinned(questions: Sequence[Question], limit: int | None) -> list[Question]:
+    """At most `limit` questions, evenly spread over the file, in its order."""
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    return [questions[k * len(questions) // limit] for k in range(limit)]
+
+
+def matching(questions: Sequence[Question], place: Path) -> list[Scene]:
+    """The scenes that the questions are about, in the file's order. Raises ValueError naming scenes that are
+    missing.
+    """
+    from tolman.data.scene_io import read_scenes
+
+    wanted = {question.scene_id for question in questions}
+    scenes = [scene for scene in read_scenes(place) if scene.id in wanted]
+    missing = sorted(wanted - {scene.id for scene in scenes})
+    if missing:
+        raise ValueError(f"{place} lacks {len(missing)} scenes of the questions: {', '.join(missing[:5])}")
+    return scenes
+
+
+def film(arguments: argparse.Namespace, policy: Policy, scenes: Sequence[Scene]) -> None:
+    """Film the scenes into DIR/clips, those that are not there yet."""
+    from tolman.data.build import build_dataset
+
+    with progress_bar("filming") as show:
+        build_dataset(
+            arguments.out,
+            scenes,
+            seed=arguments.seed,
+            frames=arguments.frames or policy.frames,
+            size=arguments.size or policy.frame_size,
+            style=arguments.style,
+            workers=arguments.workers,
+            questions=False,
+            progress=lambda done, total, _: show(done, total),
+        )
+
+
+def maps_of(scenes: Sequence[Scene]) -> dict[str, GridMap]:
+    """Scene → its true map, for the report; the policy is not shown it."""
+    from tolman.cogmap.build import build_map
+
+    return {
+        scene.id: {
+            name: [list(place) for place in places] for name, places in build_map(scene).positions.items()
+        }
+        for scene in scenes
+    }

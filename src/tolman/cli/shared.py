@@ -1,0 +1,160 @@
+"""What the commands share: arguments, tables for people, JSON for machines, progress on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tolman.bench.figures import Figures
+
+Subparsers = Any
+_TABLE_WIDTH = 140
+
+
+def add_command(
+    commands: Subparsers,
+    name: str,
+    summary: str,
+    about: str,
+    example: str,
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    """A subcommand whose help is a short manual: what it does and writes, then an example."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=textwrap.fill(about, 88),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The `--json FILE` option."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON")
+
+
+def add_filming(parser: argparse.ArgumentParser, frames: int | None, size: str | None) -> None:
+    """Options of how clips are filmed; None as a default means the policy's own."""
+    own = "what the model is shown"
+    parser.add_argument(
+        "--style", default="walk", help="camera: walk (eye level), raised or overhead (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames", type=positive, default=frames, help=f"frames per clip (default: {frames or own})"
+    )
+    parser.add_argument(
+        "--size",
+        type=frame_size,
+        default=frame_size(size) if size else None,
+        metavar="HxW",
+        help=f"height and width in pixels, 448 or 360x640 (default: {size or own})",
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=2, help="processes that film side by side (default: %(default)s)"
+    )
+
+
+def positive(text: str) -> int:
+    """An argument that must be a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """`448` or `360x640` as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"must be a number of pixels or HEIGHTxWIDTH, got {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def write_json(path: Path | None, value: Mapping[str, Any]) -> None:
+    """Write figures for machines, where a file was asked for; what is not finite becomes null."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_table(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[object]], total: bool = False
+) -> None:
+    """A table on standard output: first column text, the others right-aligned; total: a rule above the last
+    row.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    for number, name in enumerate(head):
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+    for number, row in enumerate(rows):
+        last_before_total = total and number == len(rows) - 2
+        table.add_row(*(Text(str(cell)) for cell in row), end_section=last_before_total)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_TABLE_WIDTH)
+    console.print(table)
+
+
+def print_figures(title: str, figures: Figures) -> None:
+    """The table of an evaluation: per task and overall."""
+    rows: list[list[object]] = []
+    for task, line in figures.tasks.items():
+        best = f"{percent(line.best_constant)} ({line.best_answer})" if line.best_answer else "–"
+        rows.append([task, line.n, percent(line.score), percent(line.stderr), percent(line.chance), best])
+    best = percent(figures.best_constant)
+    rows.append(["overall", figures.total, percent(figures.overall), percent(figures.stderr), "", best])
+    print_table(title, ["task", "n", "score", "stderr", "chance", "best constant"], rows, total=True)
+    if figures.unanswered:
+        print(f"{figures.unanswered} questions went without an answer (their reasons are in the rows).")
+    if figures.ungraded:
+        print(f"{figures.ungraded} rows could not be graded and count in no average.")
+
+
+def percent(value: float | None) -> str:
+    """One decimal, or a dash where there is no figure."""
+    return "–" if value is None or math.isnan(value) else f"{value:.1f}"
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; call what it gives with (done, total). Quiet where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def say(text: str) -> None:
+    """A line about where something was written, on standard error so that pipes stay clean."""
+    print(text, file=sys.stderr)

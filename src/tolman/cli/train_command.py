@@ -1,0 +1,79 @@
+"""`tolman train`: run a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tolman.cli.shared import Subparsers, add_command, progress_bar, say
+
+_SHOWN = ("reward", "loss", "kl", "length", "lr")
+
+
+def register(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "train",
+        "train a policy by a recipe",
+        "Run a recipe to its last step. Any key of it can be set here: --section.key value. Writes the "
+        "run folder (run.out/run.name): recipe.toml as it was run, metrics.jsonl, rollouts.jsonl, "
+        "skipped.jsonl, checkpoints/ and, at the end, checkpoints/final with the trained policy. --resume "
+        "goes on from the last checkpoint to the same weights as a run that was never interrupted.",
+        "tolman train recipes/grpo.toml --run.name mine --optimiser.lr 2e-5",
+        run,
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe file (.toml)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.set_defaults(takes_overrides=True)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the recipe and train."""
+    from tolman.learn.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, overrides(arguments.rest))
+    from tolman.learn.train import train
+
+    total = recipe.run.steps
+    with progress_bar(recipe.run.name) as show:
+
+        def progress(row: dict[str, Any]) -> None:
+            show(int(row["step"]), total)
+            if not sys.stderr.isatty() and (
+                row["step"] == 1 or row["step"] % 10 == 0 or row["step"] == total
+            ):
+                say(step_line(row, total))
+
+        folder = train(recipe, resume=arguments.resume, progress=progress)
+    say(f"run folder: {folder}; tolman report {folder} makes a page of it")
+    print(folder / "checkpoints" / "final")
+
+
+def step_line(row: dict[str, Any], total: int) -> str:
+    """The step and the figures people look at."""
+    parts = [f"{key} {value:.4g}" for key, value in row.items() if key in _SHOWN and isinstance(value, float)]
+    return f"step {row['step']}/{total}  {'  '.join(parts)}"
+
+
+def overrides(rest: Sequence[str]) -> list[str]:
+    """`--section.key value` and `--section.key=value` as `section.key=value`.
+
+    Raises ValueError for anything else, and for a key without a value.
+    """
+    found = []
+    words = list(rest)
+    while words:
+        word = words.pop(0)
+        name, given, value = word.partition("=")
+        if not name.startswith("--") or "." not in name:
+            raise ValueError(f"unrecognised argument {word!r}; a recipe's key is set as --section.key value")
+        if not given:
+            if not words:
+                raise ValueError(f"{word} has no value; write {word} VALUE")
+            value = words.pop(0)
+        found.append(f"{name[2:]}={value}")
+    return found

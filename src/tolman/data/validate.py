@@ -1,0 +1,92 @@
+"""Check questions against a reward before anything is trained on them.
+
+Every gold answer must earn full marks, and a wrong one must not: a row that fails would teach a policy that
+the truth does not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from tolman.data.gold import gold_completion
+from tolman.questions.common import option_texts
+from tolman.questions.question import Question
+from tolman.reward.graded import Reward
+
+_TEXT = "none of what this question is about"
+
+
+class Failure(NamedTuple):
+    """A row that failed: its id, what the offending completion earned (NaN = cannot be graded), and why."""
+
+    problem_id: int | str
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """total: rows checked. passed: rows without a failure. failures: one per row that failed, in order."""
+
+    total: int
+    passed: int
+    failures: list[Failure] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """A line of totals, and one per failure."""
+        lines = [f"{self.passed} of {self.total} questions pass"]
+        return "\n".join(lines + [f"{f.problem_id}: {f.value:.3f}: {f.reason}" for f in self.failures])
+
+
+def validate(questions: Iterable[Question], reward: Reward, full: float = 1.0) -> ValidationReport:
+    """Grade each question's gold completion (with its true map, where it has one) and the same with a wrong
+    answer.
+
+    reward: one that depends on the answer (of `tolman.reward.registry.REWARDS`, or a composition's total).
+    full: what full marks are under it. A row fails when the gold completion earns less than `full` (1e-9
+    allowed) or cannot be graded, and when the wrong one earns as much. What the reward raises propagates.
+    """
+    failures = []
+    total = 0
+    for question in questions:
+        total += 1
+        failure = _check(question, reward, full)
+        if failure is not None:
+            failures.append(failure)
+    return ValidationReport(total, total - len(failures), failures)
+
+
+def wrong_answer(question: Question) -> str:
+    """An answer that is certainly wrong: another option's letter, a number far off, or an unrelated text.
+
+    A number g becomes 3g + 7 away from zero: a relative error above 2, beyond every tolerance in use. Raises
+    ValueError for multiple choice with one option.
+    """
+    answer = question.answer
+    if question.options:
+        for letter, text in option_texts(question.options):
+            if letter not in answer and text.casefold() != answer.casefold():
+                return letter
+        raise ValueError(f"question {question.problem_id}: no option is wrong: {question.options}")
+    try:
+        number = float(answer.replace(",", ""))
+    except ValueError:
+        return _TEXT
+    return f"{3 * number + (7 if number >= 0 else -7):g}"
+
+
+def _check(question: Question, reward: Reward, full: float) -> Failure | None:
+    """The failure of one row, or None."""
+    value, reason = reward(gold_completion(question), question)
+    if not value >= full - 1e-9:  # NaN included
+        return Failure(
+            question.problem_id, value, f"the gold answer {question.answer!r} falls short: {reason}"
+        )
+    wrong = wrong_answer(question)
+    mistaken = gold_completion(replace(question, solution=f"<answer>{wrong}</answer>"))
+    value, reason = reward(mistaken, question)
+    if value >= full - 1e-9:
+        return Failure(question.problem_id, value, f"the wrong answer {wrong!r} earns full marks: {reason}")
+    return None

@@ -1,0 +1,104 @@
+"""Which questions a run learns from and in what order: both are pure functions of the recipe and the step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tolman.data.rows import clip_path, read_questions
+from tolman.learn.recipe import Data
+from tolman.questions.question import Question
+
+
+@dataclass(frozen=True)
+class ClipQuestions:
+    """A clip and what is asked about it. name: the path as the questions give it. file: where it lies."""
+
+    name: str
+    file: Path
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Clips to train on and clips never trained on, each in the order of the file."""
+
+    training: tuple[ClipQuestions, ...]
+    held_out: tuple[ClipQuestions, ...]
+
+
+class Drawn(NamedTuple):
+    """One clip of a step's batch with the questions asked this time."""
+
+    clip: ClipQuestions
+    questions: tuple[Question, ...]
+
+
+def load_corpus(data: Data) -> Corpus:
+    """Read, filter and split the questions of a recipe's [data] section.
+
+    Raises ValueError when the file is missing, a filter names something the file does not hold, or nothing is
+    left to train on.
+    """
+    file = _questions_file(Path(data.path))
+    questions = read_questions(file)
+    for key, wanted in (("question_type", data.families), ("problem_type", data.problem_types)):
+        present = {getattr(question, key) for question in questions}
+        if missing := [name for name in wanted if name not in present]:
+            raise ValueError(f"{file} has no {key} {missing[0]!r}; it has: {', '.join(sorted(present))}")
+        if wanted:
+            questions = [question for question in questions if getattr(question, key) in wanted]
+    root = Path(data.clips) if data.clips else file.parent
+    by_clip: dict[str, list[Question]] = {}
+    for question in questions:
+        by_clip.setdefault(question.path, []).append(question)
+    clips = [ClipQuestions(name, clip_path(asked[0], root), tuple(asked)) for name, asked in by_clip.items()]
+    held_out = tuple(clip for clip in clips if is_held_out(clip.name, data.holdout))
+    training = tuple(clip for clip in clips if not is_held_out(clip.name, data.holdout))
+    if not training:
+        raise ValueError(f"{file}: no question is left to train on (families, problem_types, holdout)")
+    return Corpus(training, held_out)
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether the clip called `name` belongs to the held-out share; depends on the name only, so that adding
+    clips never moves another one across the border, and a larger share contains every smaller one."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2.0**64
+
+
+def _questions_file(path: Path) -> Path:
+    file = path / "questions.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"data.path: no questions at {file}; build a dataset or give a .jsonl or .json file")
+    return file
+
+
+def draw(clips: Sequence[ClipQuestions], seed: int, step: int, count: int, per_clip: int) -> list[Drawn]:
+    """The `count` clips of a step (0-based), each with up to `per_clip` of its questions.
+
+    Epochs are shuffled anew; a batch may straddle two. A clip's questions are taken round robin in an order
+    of its own, so that all are asked equally often. A pure function: resuming needs no stored position.
+    """
+    drawn = []
+    for position in range(step * count, (step + 1) * count):
+        epoch, at = divmod(position, len(clips))
+        index = int(_permutation((seed, 0, epoch), len(clips))[at])
+        asked = clips[index].questions
+        order = _permutation((seed, 1, index), len(asked))
+        take = min(per_clip, len(asked))
+        chosen = [asked[order[(epoch * take + k) % len(asked)]] for k in range(take)]
+        drawn.append(Drawn(clips[index], tuple(chosen)))
+    return drawn
+
+
+@lru_cache(maxsize=4096)
+def _permutation(key: tuple[int, ...], size: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(key).permutation(size)

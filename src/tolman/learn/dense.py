@@ -1,0 +1,138 @@
+"""Teach a fresh policy to see before it learns to speak: dense, exact labels for every part of every frame.
+
+From answers alone a small vision tower hardly learns to see. The renderer knows which item covers which part
+of a frame and where that item stands in the room, so every vision token can be taught
+
+* by a linear head on the tower's output: which categories it shows, and which have their middle in it;
+* by linear heads on the language model's last hidden state at that token: in which cell of the room's map (x and y)
+  the item it shows stands, which takes the camera's path so far, and that item's category.
+
+No text is decoded, so a clip costs only its own tokens. The heads are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tolman.data.views import TokenLabels, read_views, token_labels
+from tolman.learn.clips import ClipStore
+from tolman.learn.corpus import Corpus, draw
+from tolman.learn.objective import Batch, LossOutput, Skipped
+from tolman.learn.recipe import Recipe
+from tolman.policy.forward import clip_features, hidden_states
+from tolman.policy.policy import Policy
+from tolman.policy.prompt import encode_clip, opening_ids
+from tolman.policy.tree import ClipInput, TokenTree, pack
+from tolman.scenes.furniture import CATALOGUE
+from tolman.video.errors import ClipError
+
+CATEGORIES = tuple(sorted(CATALOGUE))
+GRID = 10
+
+
+class DensePart(NamedTuple):
+    """Clips that go through the model together, their labels, and the step's number of clips."""
+
+    clips: Sequence[ClipInput]
+    labels: Sequence[TokenLabels]
+    step_clips: int
+
+
+class Dense:
+    """The warm-up objective; data: a folder made by `tolman data build --views`."""
+
+    def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
+        self.recipe, self.policy, self.corpus = recipe, policy, corpus
+        hidden = policy.model.get_input_embeddings().weight.shape[1]
+        outputs = {"shown": 2 * len(CATEGORIES), "placed": 2 * GRID + len(CATEGORIES)}
+        self.modules: Mapping[str, nn.Module] = {
+            f"dense_{name}": nn.Linear(hidden, size).to(policy.device) for name, size in outputs.items()
+        }
+        frames = recipe.data.frames or policy.frames
+        self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
+        self.folder = Path(recipe.data.clips or recipe.data.path)
+        self.text_weight = float(recipe.objective.options.get("placed_weight", 1.0))
+
+    def batch(self, step: int) -> Batch:
+        """Read the step's clips and their labels."""
+        size = self.recipe.batch
+        drawn = draw(self.corpus.training, self.recipe.run.seed, step, size.clips, 1)
+        clips, labels, skipped = [], [], []
+        for clip, _ in drawn:
+            try:
+                shot = self.store.get(clip.file)
+            except ClipError as error:
+                skipped.append(Skipped(str(clip.file), error.reason))
+                continue
+            encoded = encode_clip(self.policy, shot.rgb_THWC, shot.times_T)
+            clips.append(encoded)
+            labels.append(self._labels(clip.file.stem, encoded))
+        step_size = size.micro_clips or max(len(clips), 1)
+        parts = [
+            DensePart(clips[at : at + step_size], labels[at : at + step_size], len(clips))
+            for at in range(0, len(clips), step_size)
+        ]
+        return Batch(parts, samples=len(clips), skipped=skipped)
+
+    def _labels(self, name: str, clip: ClipInput) -> TokenLabels:
+        merge = self.policy.patch_spec.merge
+        steps, height, width = (int(n) for n in clip.grid_thw)
+        views = read_views(self.folder / "views" / f"{name}.npz")
+        return token_labels(views, CATEGORIES, (steps, height // merge, width // merge))
+
+    def loss(self, part: DensePart) -> LossOutput:
+        """Sum of the heads' losses, averaged over the step's clips."""
+        features = clip_features(self.policy.model, part.clips)
+        shown = self._shown_loss(torch.cat(features), part.labels)
+        placed, hits = self._placed_loss(features, part)
+        share = len(part.clips) / part.step_clips
+        loss = (shown + self.text_weight * placed) * share
+        metrics = {"loss_shown": float(shown.detach()) * share, "loss_placed": float(placed.detach()) * share}
+        tokens = sum(len(entry) for entry in features)
+        return LossOutput(loss, metrics | {"placed_accuracy": hits * share}, tokens)
+
+    def _shown_loss(self, features: Tensor, labels: Sequence[TokenLabels]) -> Tensor:
+        wanted = np.concatenate([np.concatenate([entry.shown, entry.middle], axis=1) for entry in labels])
+        scores = self.modules["dense_shown"](features.float())
+        target = torch.from_numpy(wanted).to(scores)
+        weight = torch.tensor(4.0, device=scores.device)  # most categories are absent from most tokens
+        return F.binary_cross_entropy_with_logits(scores, target, pos_weight=weight) * 20.0
+
+    def _placed_loss(self, features: Sequence[Tensor], part: DensePart) -> tuple[Tensor, float]:
+        trees = []
+        for clip in part.clips:
+            tree = TokenTree()
+            tree.add(opening_ids(self.policy, clip), clip=clip)
+            trees.append(tree)
+        packed = pack(trees, self.policy.pad_id, self.policy.video_tokens).to(self.policy.device)
+        states = hidden_states(self.policy.model, packed, [features[k] for k in range(len(features))])
+        at_clip = packed.mm_token_type_ids == 2
+        scores = self.modules["dense_placed"](states[at_clip].float())
+        has = np.concatenate([entry.item_mask for entry in part.labels])
+        if not has.any():
+            return scores.sum() * 0.0, 0.0
+        mask = torch.from_numpy(has).to(scores.device)
+        cells = torch.from_numpy(np.concatenate([entry.cell for entry in part.labels])).to(scores.device)[
+            mask
+        ]
+        kinds = torch.from_numpy(np.concatenate([entry.kind for entry in part.labels])).to(scores.device)[
+            mask
+        ]
+        x, y, kind = scores[mask].split([GRID, GRID, len(CATEGORIES)], dim=1)
+        loss = (
+            F.cross_entropy(x, cells[:, 0]) + F.cross_entropy(y, cells[:, 1]) + F.cross_entropy(kind, kinds)
+        )
+        right = (x.argmax(1) == cells[:, 0]) & (y.argmax(1) == cells[:, 1])
+        return loss, float(right.float().mean())
+
+
+def make_dense(recipe: Recipe, policy: Policy, corpus: Corpus) -> Dense:
+    """The factory the registry names."""
+    return Dense(recipe, policy, corpus)

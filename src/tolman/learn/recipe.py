@@ -1,0 +1,194 @@
+"""Recipes: a method is data. TOML in, checked frozen dataclasses out, nothing ignored, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tolman.learn.advantage import Floats
+from tolman.learn.bonus import Bonus
+from tolman.learn.config import Table, apply_overrides, build, to_table, write_toml
+from tolman.learn.registry import ADVANTAGES, BONUSES, OBJECTIVES
+from tolman.learn.sections import (
+    Advantage,
+    BatchSize,
+    BonusPart,
+    Data,
+    Loss,
+    Model,
+    Objective,
+    Optimiser,
+    Recipe,
+    RewardPart,
+    Run,
+    Sampling,
+)
+
+if TYPE_CHECKING:
+    from tolman.reward.compose import Composed
+
+__all__ = [
+    "Advantage", "BatchSize", "BonusPart", "Data", "Loss", "Model", "Objective", "Optimiser", "Recipe",
+    "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe", "make_advantage", "make_bonuses",
+    "make_rewards", "parse_recipe", "recipe_to_toml",
+]  # fmt: skip
+
+_TABLES: dict[str, type] = {
+    "run": Run, "model": Model, "data": Data, "objective": Objective, "optimiser": Optimiser,
+    "batch": BatchSize, "loss": Loss, "sampling": Sampling, "advantage": Advantage,
+}  # fmt: skip
+_LISTS: dict[str, type] = {"rewards": RewardPart, "bonuses": BonusPart}
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file and apply `section.key=value` overrides.
+
+    Raises ValueError naming file, key, value and valid choices; nothing is started.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ValueError(f"no recipe at {path}") from error
+    return parse_recipe(apply_overrides(table, overrides), str(path))
+
+
+def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
+    """Check a recipe's table and make the dataclasses. source: the file's name for messages.
+
+    Raises ValueError naming source, section.key, value and the valid choices.
+    """
+    known = {item.name for item in dataclasses.fields(Recipe)}
+    if unknown := sorted(set(table) - known):
+        valid = ", ".join(sorted(known))
+        raise ValueError(f"{source}: [{unknown[0]}] is not a known section; valid sections: {valid}")
+    for item in dataclasses.fields(Recipe):
+        if item.name not in table and item.default is dataclasses.MISSING:
+            raise ValueError(f"{source}: section [{item.name}] is missing")
+    recipe = Recipe(**{name: _section(name, value, source) for name, value in table.items()})
+    _check_objective(recipe, table, source)
+    _check_loss(recipe, source)
+    if recipe.optimiser.warmup > recipe.run.steps:
+        warmup, steps = recipe.optimiser.warmup, recipe.run.steps
+        raise ValueError(f"{source}: optimiser.warmup is {warmup}, more than run.steps, which is {steps}")
+    if recipe.rewards:
+        make_rewards(recipe, source)
+    if recipe.advantage is not None:
+        make_advantage(recipe, source)
+    make_bonuses(recipe, source)
+    return recipe
+
+
+def _section(name: str, value: Any, source: str) -> Any:
+    if name in _TABLES:
+        return build(_TABLES[name], value, f"{source}: {name}")
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{source}: {name} must be a list of tables ([[{name}]]), got {value!r}")
+    parts = [build(_LISTS[name], entry, f"{source}: {name}[{at}]") for at, entry in enumerate(value)]
+    names = [part.name for part in parts]
+    if doubled := [part for part in names if names.count(part) > 1]:
+        raise ValueError(f"{source}: {name} lists {doubled[0]!r} twice; give it once with one weight")
+    return tuple(parts)
+
+
+def _check_objective(recipe: Recipe, table: Table, source: str) -> None:
+    """The sections that the objective reads are there, no others are, and its options are known."""
+    name = recipe.objective.name
+    entry = OBJECTIVES[name]
+    for section in ("loss", "sampling", "rewards", "bonuses", "advantage"):
+        if section in entry.sections and section not in table:
+            raise ValueError(f"{source}: section [{section}] is missing; objective {name!r} needs it")
+        if section in table and section not in entry.sections | entry.optional:
+            raise ValueError(f"{source}: [{section}] would be ignored by objective {name!r}; remove it")
+    for key, value in recipe.objective.options.items():
+        where = f"{source}: objective.options.{key}"
+        if key not in entry.options:
+            valid = ", ".join(entry.options) or "none"
+            raise ValueError(f"{where} is not an option of {name!r}; valid options: {valid}")
+        wanted = type(entry.options[key])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(f"{where} must be {wanted.__name__}, got {value!r}")
+
+
+def _check_loss(recipe: Recipe, source: str) -> None:
+    """The loss fits the objective and has no term that it would ignore."""
+    loss, name = recipe.loss, recipe.objective.name
+    if loss is None:
+        return
+    if loss.name not in OBJECTIVES[name].losses:
+        valid = ", ".join(OBJECTIVES[name].losses)
+        raise ValueError(f"{source}: loss.name is {loss.name!r}; objective {name!r} takes: {valid}")
+    if loss.name == "nll":
+        for key in ("beta", "clamp"):
+            if value := getattr(loss, key):
+                raise ValueError(f"{source}: loss.{key} is {value!r}, but nll has no such term; remove it")
+        if loss.normalise == "constant":
+            raise ValueError(f"{source}: loss.normalise is 'constant'; nll takes: tokens, sequences")
+    elif loss.clamp and not loss.beta:
+        raise ValueError(f"{source}: loss.clamp is {loss.clamp!r}, but without loss.beta it bounds nothing")
+
+
+def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
+    """The recipe's rewards with their weights. Raises ValueError for an unknown name, option or value."""
+    from tolman.reward.compose import Composed, Part  # here: a recipe without rewards needs no reward code
+    from tolman.reward.registry import REWARDS
+
+    parts: list[Part] = []
+    for part in recipe.rewards:
+        if part.name not in REWARDS:
+            valid = ", ".join(sorted(REWARDS))
+            raise ValueError(f"{source}: rewards.name is {part.name!r}; valid choices: {valid}")
+        factory, where = REWARDS[part.name], f"{source}: rewards.{part.name}"
+        _check_names(list(inspect.signature(factory).parameters), part.options, f"{where}.options")
+        try:
+            parts.append(Part(part.name, factory(**part.options), part.weight))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from error
+    return Composed(parts)
+
+
+def make_bonuses(recipe: Recipe, source: str = "recipe") -> list[Bonus]:
+    """The recipe's group bonuses. ValueError for a wrong option or a reward the recipe does not have."""
+    bonuses: list[Bonus] = []
+    rewards = [part.name for part in recipe.rewards]
+    for part in recipe.bonuses:
+        where = f"{source}: bonuses.{part.name}"
+        bonus: Any = build(BONUSES[part.name], part.options, f"{where}.options")
+        if not bonus.of or (missing := [name for name in bonus.of if name not in rewards]):
+            got = missing[0] if bonus.of else ""
+            raise ValueError(f"{where}.options.of names {got!r}; valid choices: {', '.join(rewards)}")
+        bonuses.append(bonus)
+    return bonuses
+
+
+def make_advantage(recipe: Recipe, source: str = "recipe") -> Callable[[Floats], Floats]:
+    """The recipe's advantage function of one group's rewards. Raises ValueError for a wrong option."""
+    assert recipe.advantage is not None
+    function, options = ADVANTAGES[recipe.advantage.name], recipe.advantage.options
+    where = f"{source}: advantage.options"
+    _check_names(list(inspect.signature(function).parameters)[1:], options, where)
+    try:
+        function([0.0, 1.0], **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} {options}: {error}") from error
+    return partial(function, **options)
+
+
+def _check_names(valid: list[str], options: Table, where: str) -> None:
+    if unknown := sorted(set(options) - set(valid)):
+        raise ValueError(
+            f"{where}.{unknown[0]} is not an option; valid options: {', '.join(valid) or 'none'}"
+        )
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, every default written out; parsing it gives the same recipe."""
+    table = to_table(recipe)
+    return write_toml({name: value for name, value in table.items() if value != []})

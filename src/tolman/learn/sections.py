@@ -1,0 +1,199 @@
+"""The sections of a recipe: one frozen dataclass each, a docstring under each field. No torch.
+
+A recipe names one objective; the sections that objective reads must be there and no others may be, so that
+every line of a recipe has an effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tolman.learn.config import knob
+from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, NORMALISE, OBJECTIVES
+
+TRAINABLE = ("all", "text", "vision", "text+merger")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run as a whole."""
+
+    name: str = knob()
+    """Name of the run; its folder is out/name."""
+    steps: int = knob(low=1)
+    """Optimiser steps of the whole run."""
+    out: str = knob("runs")
+    """Folder of run folders."""
+    seed: int = knob(0, low=0)
+    """Everything random follows from it: data order, sampling, initial state of extra heads."""
+    max_skipped: float = knob(0.01, low=0, high=1)
+    """Share of clips drawn so far that may be unreadable before the run stops."""
+    checkpoint_every: int = knob(100, low=1)
+    """Steps between checkpoints."""
+    keep: int = knob(2, low=1)
+    """Checkpoints kept; older ones are removed once a newer one is whole."""
+    threads: int = knob(0, low=0)
+    """CPU threads torch may use; 0 leaves torch's own choice."""
+    device: str = knob("cpu")
+    """Torch device of the policy (`cpu`, `cuda`, `cuda:1`)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The policy."""
+
+    path: str = knob()
+    """`starter`, a folder or a model name, as `tolman.policy.load.load_policy` takes it."""
+    template: str = knob()
+    """Name of the prompt template (`tolman.policy.prompt`); it decides whether a map is asked for."""
+    dtype: str = knob("float32", choices=("float32", "bfloat16", "float16"))
+    """Type the weights are held and trained in."""
+    train: str = knob("all", choices=TRAINABLE)
+    """Which weights learn: everything, the language model, the vision tower, or language model and merger."""
+    gradient_checkpointing: bool = knob(False)
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Questions and clips."""
+
+    path: str = knob()
+    """A folder built by `tolman data build`, or a questions file (.json, .jsonl)."""
+    clips: str = knob("")
+    """Folder the questions' clip paths are relative to; empty: the folder of the questions."""
+    families: tuple[str, ...] = knob(())
+    """Question types to keep (`object_counting`, …); empty keeps all."""
+    problem_types: tuple[str, ...] = knob(())
+    """Problem types to keep (`multiple choice`, `numerical`, …); empty keeps all."""
+    frames: int = knob(0, low=0)
+    """Frames per clip; 0 takes the policy's own."""
+    holdout: float = knob(0.0, low=0, high=0.9)
+    """Share of clips never trained on, chosen by a hash of their path: the same in every run."""
+    drop_bad_gold: bool = knob(False)
+    """Leave out rows whose gold answer does not earn full marks; without it such rows stop the run."""
+    cache_mb: int = knob(1024, low=0)
+    """Memory for decoded frames (uint8), in MiB."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised."""
+
+    name: str = knob(choices=OBJECTIVES)
+    """`sft`: likelihood of gold completions. `rl`: verifiable rewards over sampled groups. Others register.
+    """
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the objective itself."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How groups are generated."""
+
+    group: int = knob(low=2)
+    """Completions per prompt (G)."""
+    max_new_tokens: int = knob(low=1)
+    """Token budget of a completion."""
+    temperature: float = knob(1.0, above=0)
+    """Softmax temperature; log-probabilities in the loss use the same."""
+    top_p: float = knob(1.0, above=0, high=1)
+    """Nucleus; below 1 samples come from a truncated distribution while the loss sees the full softmax."""
+
+
+@dataclass(frozen=True)
+class RewardPart:
+    """One reward of the sum."""
+
+    name: str = knob()
+    """A name from `tolman.reward.registry.REWARDS`."""
+    weight: float = knob(1.0)
+    """Factor in the sum; 0 only logs the reward."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword options of the reward's factory."""
+
+
+@dataclass(frozen=True)
+class BonusPart:
+    """A bonus that depends on the whole group, added to the rewards."""
+
+    name: str = knob(choices=BONUSES)
+    """`temporal` (T-GRPO: shuffled frames must do worse) or `length` (correct and of middling length)."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword options; `of` names the rewards whose sum counts as correctness."""
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """From a group's rewards to advantages."""
+
+    name: str = knob(choices=ADVANTAGES)
+    """`group_mean_std` (GRPO) or `group_mean` (Dr. GRPO)."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword options, e.g. eps."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss over completion tokens."""
+
+    name: str = knob(choices=LOSSES)
+    """`nll` for gold completions, `policy_gradient` for sampled ones."""
+    normalise: str = knob(choices=NORMALISE)
+    """What a token's term is divided by: all tokens, completions × own length, completions × budget."""
+    beta: float = knob(0.0, low=0)
+    """Weight of the KL to the initial policy (k3 estimate)."""
+    clamp: float = knob(0.0, low=0)
+    """Bound on log-ratios; 0 for none."""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW and its schedule."""
+
+    lr: float = knob(above=0)
+    """Peak learning rate."""
+    betas: tuple[float, float] = knob((0.9, 0.999), low=0, high=0.999999)
+    """AdamW's decay rates."""
+    eps: float = knob(1e-8, above=0)
+    """AdamW's epsilon."""
+    weight_decay: float = knob(0.0, low=0)
+    """Decoupled weight decay of matrices; vectors (norms, biases) are never decayed."""
+    warmup: int = knob(0, low=0)
+    """Steps of linear warm-up."""
+    schedule: str = knob("constant", choices=("constant", "linear", "cosine"))
+    """Shape after the warm-up, down to `floor` at the last step."""
+    floor: float = knob(0.0, low=0, high=1)
+    """Final learning rate as a share of lr (linear and cosine)."""
+    max_grad_norm: float = knob(1.0, low=0)
+    """Gradients are scaled down to this norm; 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """What one step draws."""
+
+    clips: int = knob(low=1)
+    """Clips per step; each is decoded and seen once."""
+    questions_per_clip: int = knob(1, low=1)
+    """Questions asked of each clip in the same tree (fewer where a clip has fewer)."""
+    micro_clips: int = knob(0, low=0)
+    """Clips per forward and backward pass; 0 takes all at once. Changes memory, never the gradient."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe; optional sections are None where the objective does not read them."""
+
+    run: Run
+    model: Model
+    data: Data
+    objective: Objective
+    optimiser: Optimiser
+    batch: BatchSize
+    loss: Loss | None = None
+    sampling: Sampling | None = None
+    rewards: tuple[RewardPart, ...] = ()
+    bonuses: tuple[BonusPart, ...] = ()
+    advantage: Advantage | None = None

@@ -1,0 +1,270 @@
+"""Load a policy by name or from a checkpoint folder, and save one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tolman.video.patches import QWEN2_5_VL, PatchSpec
+
+from .policy import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Policy", "load_policy", "save_policy"]
+
+STARTER = Path(__file__).parent / "starter"
+"""The checkpoint shipped with the package."""
+
+MODEL_TYPE = "qwen2_5_vl"
+DEFAULT_FRAMES, DEFAULT_FRAME_SIZE = 16, (336, 448)
+"""For checkpoints without a `tolman.json`: 1,536 tokens a clip, longest side 448 as in SpaceR's evaluation,
+and the aspect of ScanNet's and ARKit's cameras."""
+
+_SETTINGS = "tolman.json"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_PREPROCESSING = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+
+
+def load_policy(
+    name_or_path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None
+) -> Policy:
+    """A policy, ready to run, with sdpa attention and in evaluation mode.
+
+    name_or_path: `starter` (shipped with the package), `smol` (SmolLM2-135M in the same architecture, see
+    `smol.make_smol`), a folder with a Qwen2.5-VL checkpoint, or the hub id of one. Only safetensors weights
+    are read and no code of a checkpoint is run. dtype: a torch dtype or its name; None is float32 on a CPU
+    and bfloat16 elsewhere. Raises ValueError where the folder is missing or incomplete, is of another
+    architecture, or its weights do not fit.
+    """
+    import torch
+
+    device = torch.device(device)
+    if isinstance(dtype, str):
+        dtype = _dtype(dtype)
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    name = str(name_or_path)
+    if name == "smol":
+        from .smol import make_smol
+
+        policy = make_smol()
+        policy.model.to(device=device, dtype=dtype)
+        return policy
+    policy = _from_folder(_folder(name), dtype, name)
+    policy.model.to(device)
+    return policy
+
+
+def save_policy(policy: Policy, folder: str | Path, dtype: torch.dtype | str | None = None) -> None:
+    """Write a checkpoint that `load_policy` and plain transformers load, weights as `dtype` (None: as they
+    are).
+
+    The folder appears whole: it is written beside `folder` and renamed. An earlier policy there is replaced;
+    raises ValueError where `folder` holds anything else.
+    """
+    import torch
+
+    folder = Path(folder)
+    if isinstance(dtype, str):
+        dtype = _dtype(dtype)
+    dtype = dtype or next(policy.model.parameters()).dtype
+    assert isinstance(dtype, torch.dtype)
+    with _whole_folder(folder) as part:
+        state = {name: weight.detach().to("cpu", dtype) for name, weight in policy.model.state_dict().items()}
+        policy.model.save_pretrained(part, state_dict=state)
+        policy.tokenizer.save_pretrained(part)
+        config = json.loads((part / "config.json").read_text())
+        for section in (config, config["text_config"], config["vision_config"]):
+            section["dtype"] = str(dtype).removeprefix("torch.")
+        _write_json(part / "config.json", config)
+        _write_json(part / "preprocessor_config.json", _preprocessing(policy.patch_spec))
+        settings = {"frames": policy.frames, "frame_size": list(policy.frame_size)}
+        _write_json(part / _SETTINGS, settings)
+
+
+def _dtype(name: str) -> torch.dtype:
+    """A torch dtype by name. Raises ValueError for others than the floating ones."""
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ValueError(f"unknown dtype {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
+def _folder(name: str) -> Path:
+    """The local folder of a checkpoint, downloaded if `name` is a hub id and no folder."""
+    if name == "starter":
+        if not (STARTER / "config.json").is_file():
+            raise ValueError(
+                f"the starter policy is not in this installation ({STARTER} is missing or empty); "
+                "reinstall tolman, or give the folder of another checkpoint"
+            )
+        return STARTER
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(name):
+        raise ValueError(
+            f"no policy {name!r}: give 'starter', 'smol', a checkpoint folder or a hub id owner/name"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(f"{name!r} is no folder here and cannot be had from the hub: {error}") from error
+
+
+def _from_folder(folder: Path, dtype: torch.dtype, name: str) -> Policy:
+    """Check a checkpoint folder, then load it."""
+    import transformers
+
+    config = _checked_config(folder)
+    patch_spec = _patch_spec(folder, config)
+    frames, frame_size = _settings(folder)
+    model_class: Any = transformers.Qwen2_5_VLForConditionalGeneration
+    model, info = model_class.from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    problems = {kind: sorted(map(str, info.get(kind) or ())) for kind in ("missing_keys", "mismatched_keys")}
+    if any(problems.values()):
+        found = "; ".join(f"{kind}: {', '.join(names[:5])}" for kind, names in problems.items() if names)
+        raise ValueError(f"{folder}: the weights do not fill the model ({found}); is the file complete?")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
+    model.eval()
+    return Policy(model, tokenizer, patch_spec, frames, frame_size, name)
+
+
+def _checked_config(folder: Path) -> Any:
+    """The checkpoint's configuration. Raises ValueError where this is no Qwen2.5-VL with safetensors
+    weights."""
+    import transformers
+
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: no config.json, so this is no checkpoint folder")
+    raw = _read_json(path)
+    kind = raw.get("model_type")
+    if kind != MODEL_TYPE:
+        raise ValueError(
+            f"{path}: model_type is {kind!r}; only {MODEL_TYPE!r} is supported, because token trees need its "
+            "rotary positions and its vision tower's layout"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder}: no *.safetensors weights; other formats can run code and are not read")
+    config = transformers.Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True)
+    text: Any = config.text_config
+    if set(text.layer_types) != {"full_attention"}:
+        raise ValueError(
+            f"{path}: has sliding-window layers, which a token tree cannot use; set use_sliding_window false"
+        )
+    return config
+
+
+def _patch_spec(folder: Path, config: Any) -> PatchSpec:
+    """Patch settings from the folder's preprocessing file, or else from the vision configuration."""
+    vision = config.vision_config
+    tower = {
+        "patch": vision.patch_size,
+        "merge": vision.spatial_merge_size,
+        "temporal": vision.temporal_patch_size,
+    }
+    if not any((folder / name).is_file() for name in _PREPROCESSING):
+        return replace(QWEN2_5_VL, **tower)
+    spec = PatchSpec.from_folder(folder)
+    wrong = [
+        f"{key} {getattr(spec, key)} (model: {value})"
+        for key, value in tower.items()
+        if getattr(spec, key) != value
+    ]
+    if wrong:
+        raise ValueError(f"{folder}: preprocessing and model disagree on {', '.join(wrong)}")
+    return spec
+
+
+def _settings(folder: Path) -> tuple[int, tuple[int, int]]:
+    """Frames and frame size from `tolman.json`, or the defaults where there is none."""
+    path = folder / _SETTINGS
+    if not path.is_file():
+        return DEFAULT_FRAMES, DEFAULT_FRAME_SIZE
+    raw = _read_json(path)
+    frames, size = raw.get("frames"), raw.get("frame_size")
+    if type(frames) is not int or frames < 1:
+        raise ValueError(f"{path}: frames must be a positive integer, got {frames!r}")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or any(type(side) is not int or side < 1 for side in size)
+    ):
+        raise ValueError(f"{path}: frame_size must be [height, width] in pixels, got {size!r}")
+    return frames, (size[0], size[1])
+
+
+def _preprocessing(spec: PatchSpec) -> dict[str, Any]:
+    """A `preprocessor_config.json` as transformers reads it."""
+    return {
+        "processor_class": "Qwen2_5_VLProcessor",
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": spec.patch,
+        "merge_size": spec.merge,
+        "temporal_patch_size": spec.temporal,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "min_pixels": spec.min_pixels,
+        "max_pixels": spec.max_pixels,
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises ValueError naming the file."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: must hold a JSON object, got {type(raw).__name__}")
+    return raw
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write with sorted keys and a final newline."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` on success and leaves no trace otherwise."""
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / _SETTINGS).is_file())
+    ):
+        raise ValueError(f"{folder} exists and is no saved policy; choose another folder or remove it")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.replace(old)
+        part.replace(folder)
+    finally:
+        for leftover in (part, old):
+            if leftover.exists():
+                shutil.rmtree(leftover)

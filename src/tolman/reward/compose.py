@@ -1,0 +1,54 @@
+"""A recipe's rewards as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tolman.questions.question import Question
+from tolman.reward.graded import Graded, Reward
+
+
+@dataclass(frozen=True)
+class Part:
+    """One reward with its name in logs and its weight. Raises ValueError for a weight that is not finite."""
+
+    name: str
+    reward: Reward
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ValueError(f"reward {self.name!r}: the weight must be finite, got {self.weight}")
+
+
+@dataclass(frozen=True)
+class Grading:
+    """total: Σ weight·value, NaN if any part could not be graded. parts: every verdict by name."""
+
+    total: float
+    parts: dict[str, Graded]
+
+    @property
+    def ungraded(self) -> bool:
+        """Whether the completion could not be graded (never the same as 0)."""
+        return math.isnan(self.total)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A weighted sum of rewards. Raises ValueError for no parts and for two of the same name."""
+
+    parts: Sequence[Part]
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if not names or len(names) != len(set(names)):
+            raise ValueError(f"rewards need different names, at least one; got {names}")
+
+    def grade(self, completion: str, question: Question) -> Grading:
+        """Every part's verdict on a completion and their sum; a part of weight 0 is graded all the same."""
+        verdicts = {part.name: part.reward(completion, question) for part in self.parts}
+        total = math.fsum(part.weight * verdicts[part.name].value for part in self.parts)
+        return Grading(total, verdicts)
