@@ -15,6 +15,10 @@ from tolman.questions.recompute import Recomputed
 from tolman.scenes import Box, Item, Scene
 from tolman.scenes.vsibench import read_vsibench
 
+ROOM = (
+    "What is the size of this room (in square meters)? \n"
+    "If multiple rooms are shown, estimate the size of the combined space."
+)
 COUNT = "How many chair(s) are in this room?"
 
 
@@ -45,10 +49,8 @@ def test_counts_and_disagreements() -> None:
         official(id=6, ground_truth="4"),
         official(id=7, scene_name="elsewhere"),
         official(id=8, question="How many sofa(s) are in this room?"),
-        official(id=9, question_type="room_size_estimation", ground_truth="12.3", question="What is the size
-        of this room (in square meters)? \nIf multiple rooms are shown, estimate the size of the combined
-        space."),
-    ]  # fmt: skip
+        official(id=9, question_type="room_size_estimation", question=ROOM, ground_truth="12.3"),
+    ]
     report = audit([room()], rows)
     result = report.to_json()
     assert result["tasks"] == {
@@ -97,12 +99,24 @@ def test_agreement(family: str, theirs: str, answer: str, value: float, same: bo
 
 
 def test_other_layouts() -> None:
-    spacer = {"problem_id": 1, "problem": f"Question:\n{COUNT}", "question_type": "object_counting",
-    "solution": "3", "video": "ScanNet/video/scene0024_02.mp4"}  # fmt: skip assert audit_row(spacer) ==
-    AuditRow("1", "scene0024_02", "object_counting", f"Question:\n{COUNT}", None, "3") video_r1 =
-    {"problem_id": 0, "problem": COUNT, "original_question_type": "object_counting", "options": None,
-    "solution": "<answer>4</answer>", "path": "./arkitscenes/41069025.mp4"}  # fmt: skip assert
-    audit_row(video_r1) == AuditRow("0", "41069025", "object_counting", COUNT, None, "4")
+    spacer = {
+        "problem_id": 1,
+        "problem": f"Question:\n{COUNT}",
+        "question_type": "object_counting",
+        "solution": "3",
+        "video": "ScanNet/video/scene0024_02.mp4",
+    }
+    expected = AuditRow("1", "scene0024_02", "object_counting", f"Question:\n{COUNT}", None, "3")
+    assert audit_row(spacer) == expected
+    video_r1 = {
+        "problem_id": 0,
+        "problem": COUNT,
+        "original_question_type": "object_counting",
+        "options": None,
+        "solution": "<answer>4</answer>",
+        "path": "./arkitscenes/41069025.mp4",
+    }
+    assert audit_row(video_r1) == AuditRow("0", "41069025", "object_counting", COUNT, None, "4")
 
 
 def test_our_own_questions_agree(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def check(question: Question, scene: Scene, sightings: Sightings | None) -> None
         assert question.answer_unit in {"m", "cm", "m²", "count"}
     else:
         assert question.problem_type == "multiple choice"
-        assert [option[:3] for option in question.options] == ["A. ", "B. ", "C. ", "D. "][: len(question.options)]
+        assert [option[:3] for option in question.options] == ["A. ", "B. ", "C. ", "D. "][
+            : len(question.options)
+        ]
         assert len({option[3:] for option in question.options}) == len(question.options)
 
 
@@ -114,8 +116,11 @@ def test_wording_is_the_benchmarks(shared_data: Path) -> None:
 
 def test_route_wording() -> None:
     (question,) = ask(make_room(), None, 5, per_family={"route_planning": 1}, families=["route_planning"])
-    start = r"You are a robot beginning at the [a-z ]+ and facing the [a-z ]+\. You want to navigate to the
-    [a-z ]+\. " note = re.escape(
+    start = (
+        r"You are a robot beginning at the [a-z ]+ and facing the [a-z ]+\. "
+        r"You want to navigate to the [a-z ]+\. "
+    )
+    note = re.escape(
         "You will perform the following actions (Note: for each [please fill in], choose either 'turn back,' "
         "'turn left,' or 'turn right.'): 1. "
     )
@@ -150,8 +155,9 @@ def test_numbers_by_hand() -> None:
     assert (size.answer, size.answer_unit) == ("100", "cm")
     # bed (0, 0) and tv (0, 4), edges 1 m: 3 m free.
     distance = next(
-        q for q in by_text.values() if q.question_type == "object_abs_distance" and {"bed/0", "tv/0"} ==
-        set(q.evidence["items"])
+        q
+        for q in by_text.values()
+        if q.question_type == "object_abs_distance" and {"bed/0", "tv/0"} == set(q.evidence["items"])
     )
     assert (distance.answer, distance.answer_unit) == ("3.0", "m")
     # There is one bed, so nobody asks how many.
@@ -164,8 +170,10 @@ def test_only_what_was_seen_is_asked_about() -> None:
     sightings.pixels_TI[:, 3] = 10
     questions = ask(make_room(), sightings, 0, per_family=99)
     assert questions
-    text = " ".join(question.problem for question in questions)
-    assert not re.search(r"\b(tv|stove|chair)\b", text)
+    for question in questions:
+        assert not re.search(r"\b(tv|stove)\b", question.problem)
+        # The hidden chair may be the closer one, but it cannot come into view earlier.
+        assert "chair" not in question.problem or question.question_type == "obj_appearance_order"
     assert "object_counting" not in {question.question_type for question in questions}
     assert set(questions[0].cognitive_map or {}) == {"bed", "sofa", "table lamp", "chair"}
 
@@ -182,8 +190,9 @@ def test_directions_keep_clear_of_the_borders() -> None:
         for question in ask(scene, None, seed, per_family=30, families=[family]):
             angle = abs(question.evidence["angle_deg"])
             assert min(abs(angle - border) for border in borders) >= rel_direction.MARGIN - 0.01
-            assert all(len(scene.of(question.evidence[who])) == 1 for who in ("stand", "face", "target"))
-            spots = [scene.of(question.evidence[who])[0].box.center[:2] for who in ("stand", "face", "target")]
+            names = [question.evidence[who] for who in ("stand", "face", "target")]
+            assert all(len(scene.of(name)) == 1 for name in names)
+            spots = [scene.of(name)[0].box.center[:2] for name in names]
             for one, two in itertools.combinations(spots, 2):
                 assert np.linalg.norm(one - two) >= rel_direction.MIN_LEG
 
@@ -191,8 +200,9 @@ def test_directions_keep_clear_of_the_borders() -> None:
 def test_near_ties_and_touching_items_are_not_asked() -> None:
     for seed in range(10):
         scene = generate_scene(seed, 3)
-        for question in ask(scene, None, seed, per_family=30, families=["object_rel_distance",
-        "object_abs_distance"]):
+        for question in ask(
+            scene, None, seed, per_family=30, families=["object_rel_distance", "object_abs_distance"]
+        ):
             if question.question_type == "object_rel_distance":
                 near, far = sorted(question.evidence["distances_m"].values())[:2]
                 assert far - near >= rel_distance.MIN_GAP - 1e-3
@@ -208,9 +218,9 @@ def test_letters_take_turns() -> None:
 
 
 def test_appearance_order() -> None:
-    # Clear from frames 0, 3, 6, 7, 12 on. Sofa (6) and stove (7) are too close to stand in one question, and
-    with five # categories two sets of four remain: without the sofa, without the stove. Chairs: the earlier
-    one counts (frame 12). room, sightings = make_room(), film([0, 3, 6, 7, None, 12, 14])
+    # Clear from frames 0, 3, 6, 7, 12 on (of the chairs the earlier one counts). Sofa (6) and stove (7) are
+    # too close to stand in one question, so two sets of four remain: without the stove, without the sofa.
+    room, sightings = make_room(), film([0, 3, 6, 7, None, 12, 14])
     questions = ask(room, sightings, 0, per_family=9, families=["obj_appearance_order"])
     orders = {tuple(question.evidence["first_frames"]) for question in questions}
     assert orders == {("bed", "tv", "sofa", "chair"), ("bed", "tv", "stove", "chair")}
@@ -227,7 +237,7 @@ def test_appearance_order() -> None:
 
 def test_a_faint_early_view_spoils_the_order() -> None:
     # The chair is clear in frame 12, but already faintly there (0.1 % of the frame) in frame 2, before the
-    tv: then four # plain categories are lacking.
+    # tv: then four plain categories are lacking.
     room, sightings = make_room(), film([0, 3, 6, None, None, 12, None])
     assert ask(room, sightings, 0, families=["obj_appearance_order"])
     sightings.pixels_TI[2:12, 5] = 10

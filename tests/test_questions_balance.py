@@ -30,8 +30,8 @@ def test_counts() -> None:
     answers = ["2"] * 60 + ["3"] * 20 + ["4"] * 10 + ["5"] * 10
     kept = balance([row(k, "object_counting", answer) for k, answer in enumerate(answers)], 0)
     counts = Counter(question.answer for question in kept)
-    # The largest c with c ≤ 0.3 (min(60, c) + 20 + 10 + 10 …) is 17: 17 + 17 + 10 + 10 = 54, 0.3 · 54 = 16.2
-    fails  # 15: 15 + 15 + 20 = 50, 15 ≤ 15 holds; 16: 16 + 16 + 20 = 52, 15.6 fails.
+    # The largest c with c ≤ 0.3 (min(60, c) + min(20, c) + 10 + 10): 16 against 0.3 · 52 = 15.6 fails,
+    # 15 against 0.3 · 50 = 15 holds.
     assert counts == {"2": 15, "3": 15, "4": 10, "5": 10}
     assert [question.problem_id for question in kept] == sorted(int(q.problem_id) for q in kept)
 

@@ -67,12 +67,12 @@ def test_signed_angle_is_positive_to_the_left() -> None:
     [
         # Facing +y: the tv at (−3, 4.5) lies atan(3/4.5) = 33.69° to the left.
         ("stove", "sofa", "tv", "left", "left", "front-left", 33.690068),
-        # Facing +y: the table at (3, 0) lies exactly 90° to the right: no quadrant, so no answer to the hard
-        question. ("stove", "sofa", "table", "right", "right", None, -90.0),
+        # Facing +y: the table at (3, 0) lies exactly 90° to the right: no quadrant, so no hard answer.
+        ("stove", "sofa", "table", "right", "right", None, -90.0),
         # Facing +y: the bed at (1, −3) lies 180° − atan(1/3) = 161.57° to the right, behind.
         ("stove", "sofa", "bed", "right", "back", "back-right", -161.565051),
-        # From the sofa facing the stove (−y): the tv at (−3, +0.5) is to the right, 90° + atan(0.5/3) =
-        99.46°. ("sofa", "stove", "tv", "right", "right", "back-right", -99.462322),
+        # From the sofa facing the stove (−y): the tv at (−3, +0.5) is 90° + atan(0.5/3) = 99.46° right.
+        ("sofa", "stove", "tv", "right", "right", "back-right", -99.462322),
     ],
 )
 def test_directions(
@@ -117,10 +117,14 @@ def test_medium_is_back_from_135_degrees_on() -> None:
 
 
 def test_absolute_distance_is_between_faces_and_the_closest_instances(room: Scene) -> None:
-    # Cubes of edge 1: centres 4 m apart along y leave 3 m. Chair 1 at (0, 2.2): 1.8 m from the sofa's centre,
-    0.8 m free. text = "Measuring from the closest point of each object, what is the {}distance between the {}
-    and the {} (in meters)?" ours = recompute("object_abs_distance", text.format("", "sofa", "stove"), None,
-    room) assert ours.answer == "3.0"
+    # Cubes of edge 1: centres 4 m apart along y leave 3 m. Chair 1 at (0, 2.2) is 1.8 m from the sofa's
+    # centre, which leaves 0.8 m.
+    text = (
+        "Measuring from the closest point of each object, what is the {}distance between the {} and the {} "
+        "(in meters)?"
+    )
+    ours = recompute("object_abs_distance", text.format("", "sofa", "stove"), None, room)
+    assert ours.answer == "3.0"
     assert ours.value == pytest.approx(3.0)
     ours = recompute(
         "object_abs_distance", "Question:\n" + text.format("direct ", "sofa", "chair"), None, room
@@ -141,16 +145,19 @@ def test_relative_distance_by_closest_instance(room: Scene) -> None:
     # Chair 1 leaves 0.8 m; the tv 2 m in x and 0 in y; the others more.
     assert recompute("object_rel_distance", text, options, room).answer == "B"
     inline = (
-        "Question:\nMeasuring from the closest point of each object, which of the following objects is the
-        closest " "to the sofa?\nOptions:\nA. table\nB. stove\nC. bed\nD. tv\n"
+        "Question:\nMeasuring from the closest point of each object, which of the following objects is the "
+        "closest to the sofa?\nOptions:\nA. table\nB. stove\nC. bed\nD. tv\n"
     )
     assert recompute("object_rel_distance", inline, None, room).answer == "D"
 
 
 def test_relative_distance_tie_has_no_answer() -> None:
     scene = Scene("s", (cube("a", 0, 0, 0), cube("b", 0, 3, 0), cube("c", 0, -3, 0)), 9.0)
-    text = "Measuring from the closest point of each object, which of these objects (b, c) is the closest to
-    the a?" ours = recompute("object_rel_distance", text, ["A. b", "B. c"], scene)
+    text = (
+        "Measuring from the closest point of each object, which of these objects (b, c) is "
+        "the closest to the a?"
+    )
+    ours = recompute("object_rel_distance", text, ["A. b", "B. c"], scene)
     assert ours.answer is None
     assert "tie" in ours.reason
 

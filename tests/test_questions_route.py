@@ -54,7 +54,7 @@ def test_walk_then_turn() -> None:
 
 def test_turn_first_and_from_where_one_stands() -> None:
     # At the bed (0, 0) facing the tv (0, 3); turn right to the desk (3, 0); there one looks along +x; the
-    door at (3, −3) # is to the right again (it would be behind for somebody still facing +y).
+    # door at (3, −3) is to the right again (it would be behind for somebody still facing +y).
     room = scene(bed=(0, 0), tv=(0, 3), desk=(3, 0), door=(3, -3))
     question = HEAD.format("bed", "tv", "door").replace(" facing", " and facing") + (
         "1. [please fill in] 2. Go forward until the desk 3. [Please fill in] 4. Go forward until the door."
@@ -71,19 +71,21 @@ def test_turn_first_and_from_where_one_stands() -> None:
     assert "-90.0°, -90.0°" in ours.reason
 
 
+ROOM: dict[str, tuple[float, float]] = {"bed": (0, 0), "tv": (0, 3), "door": (3, 0)}
+WALK = "1. Go forward until the tv 2. [please fill in] 3. Go forward until the door."
+
+
 @pytest.mark.parametrize(
     ("places", "steps", "reason"),
     [
-        ({"bed": (0, 0), "tv": (0, 3), "door": (0.1, 6)}, "1. Go forward until the tv 2. [please fill in] 3.
-        Go forward until the door.", "do not decide"), ({"bed": (0, 0), "tv": (0, 3)}, "1. Go forward until
-        the tv 2. [please fill in] 3. Go forward until the door.", "'door' is not"), ({"bed": (0, 0), "tv":
-        (0, 3), "door": (3, 0)}, "1. [please fill in] 2. [please fill in] 3. Go forward until the door.",
-        "follow each other"), ({"bed": (0, 0), "tv": (0, 3), "door": (3, 0)}, "1. Go forward until the door 2.
-        [please fill in].", "no way leads on"), ({"bed": (0, 0), "tv": (0, 3), "door": (3, 0)}, "1. Go forward
-        until the door.", "no turn"), ({"bed": (0, 0), "tv": (0, 3), "door": (3, 0)}, "1. Climb over the bed
-        2. [please fill in] 3. Go forward until the door.", "neither"),
+        (ROOM | {"door": (0.1, 6)}, WALK, "do not decide"),
+        ({"bed": (0, 0), "tv": (0, 3)}, WALK, "'door' is not"),
+        (ROOM, "1. [please fill in] 2. [please fill in] 3. Go forward until the door.", "follow each other"),
+        (ROOM, "1. Go forward until the door 2. [please fill in].", "no way leads on"),
+        (ROOM, "1. Go forward until the door.", "no turn"),
+        (ROOM, "1. Climb over the bed 2. [please fill in] 3. Go forward until the door.", "neither"),
     ],
-)  # fmt: skip
+)
 def test_not_computable(places: dict[str, tuple[float, float]], steps: str, reason: str) -> None:
     ours = recompute("route_planning", HEAD.format("bed", "tv", "door") + steps + END, None, scene(**places))
     assert ours.answer is None
@@ -98,10 +100,10 @@ def test_facing_the_item_one_stands_at_is_not_computable() -> None:
 
 def test_parse_reads_every_step() -> None:
     route = parse(
-        "You are a robot beginning at the washing machine and facing toward the stove. You want to navigate to
-        the tv. " f"You will perform the following actions {NOTE}: 1. Go forward until the sink 2. [please
-        fill in]. " "3. Go forward until the dining table 4. [please fill in] 5. Go forward until the tv." +
-        END
+        "You are a robot beginning at the washing machine and facing toward the stove. You want to "
+        f"navigate to the tv. You will perform the following actions {NOTE}: 1. Go forward until the sink "
+        "2. [please fill in]. 3. Go forward until the dining table 4. [please fill in] "
+        "5. Go forward until the tv." + END
     )
     assert not isinstance(route, str)
     assert route.start == "washing machine"

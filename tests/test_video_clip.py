@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def encode(path: Path, rgb: np.ndarray, pts: list[int], options: dict[str, str],
         container.mux(stream.encode(None))
 
 
-BFRAMES = {"preset": "medium", "crf": "18", "g": "12", "bf": "3", "keyint_min": "12"}
+BFRAMES = {"preset": "medium", "crf": "18", "g": "12", "bf": "3", "b_strategy": "0", "sc_threshold": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,9 @@ def variable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray
     pts = np.cumsum(np.random.default_rng(0).integers(5, 400, 60)) - 5
     path = tmp_path_factory.mktemp("clips") / "variable.mp4"
     encode(path, numbered(60), [int(p) for p in pts], BFRAMES)
+    with av.open(str(path)) as container:
+        stored = [p.pts for p in container.demux(video=0) if p.pts is not None]
+    assert stored != sorted(stored)  # there are B-frames indeed
     return path, pts
 
 
@@ -108,10 +112,27 @@ class TestExactness:
         assert numbers(clip.rgb_THWC) == expected.tolist()
         np.testing.assert_allclose(clip.times_T, (pts[expected] - pts[0]) / 1000, atol=1e-5)
 
+    def test_seeking_alone_finds_every_frame(
+        self, variable: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            clip_module, "_scan_and_take", lambda *_: pytest.fail("fell back to decoding all")
+        )
+        for frames in (1, 7, 60):
+            read_clip(variable[0], frames=frames)
+
+    def test_a_seek_that_misses_falls_back(
+        self, variable: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clip_module, "_take_until", lambda *_: None)
+        assert numbers(read_clip(variable[0], frames=5).rgb_THWC) == uniform_indices(60, 5).tolist()
+
     def test_by_rate_at_variable_rate(self, variable: tuple[Path, np.ndarray]) -> None:
         path, pts = variable
         seconds = (pts - pts[0]) / 1000
-        expected = sorted({int(np.flatnonzero(seconds <= t + 1e-6)[-1]) for t in np.arange(0, seconds[-1], 0.5)})
+        expected = sorted(
+            {int(np.flatnonzero(seconds <= t + 1e-6)[-1]) for t in np.arange(0, seconds[-1], 0.5)}
+        )
         assert numbers(read_clip(path, fps=2).rgb_THWC) == expected
 
     @pytest.mark.parametrize("name", REAL)
@@ -168,9 +189,25 @@ class TestRotation:
         encode(tmp_path / "r.mp4", image, [0, 40], {"crf": "10"}, rotation=degrees)
         rgb = read_clip(tmp_path / "r.mp4", frames=1).rgb_THWC[0]
         assert rgb.shape == ((32, 48, 3) if degrees % 180 == 0 else (48, 32, 3))
-        blue = {0: rgb[16, 40], 90: rgb[6, 16], 180: rgb[16, 6], -90: rgb[40, 16]}[degrees]
-        assert blue[2] > 200
-        assert blue[0] < 60
+        y, x = {0: (16, 40), 90: (6, 16), 180: (16, 6), -90: (40, 16)}[degrees]
+        assert rgb[y, x, 2] > 200
+        assert rgb[y, x, 0] < 60
+
+    def test_a_phones_upright_matrix(self, tmp_path: Path) -> None:
+        # QuickTime's track matrix {0 1 0, −1 0 0, 0 0 1} sends (x, y) to (−y, x) with y down: right goes to
+        # down, a quarter turn clockwise, so the left (red) half comes to the top
+        image = np.zeros((2, 32, 48, 3), dtype=np.uint8)
+        image[:, :, :24, 0] = image[:, :, 24:, 2] = 255
+        encode(tmp_path / "r.mp4", image, [0, 40], {"crf": "10"})
+        data = (tmp_path / "r.mp4").read_bytes()
+        plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+        turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+        track = data.index(b"tkhd")
+        (tmp_path / "r.mp4").write_bytes(data[:track] + data[track:].replace(plain, turned, 1))
+        rgb = read_clip(tmp_path / "r.mp4", frames=1).rgb_THWC[0]
+        assert rgb.shape == (48, 32, 3)
+        assert rgb[6, 16, 0] > 200
+        assert rgb[40, 16, 2] > 200
 
     def test_other_angles_are_refused_by_name(self, tmp_path: Path) -> None:
         encode(tmp_path / "r.mp4", numbered(2), [0, 40], {}, rotation=45)
@@ -200,21 +237,34 @@ class TestBadFiles:
         self.check(tmp_path / "t.mp4", "not a video")
 
     def test_audio_only(self, tmp_path: Path) -> None:
-        with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        self.sound(tmp_path / "a.m4a", video=False)
+        self.check(tmp_path / "a.m4a", "no video stream, only audio")
+
+    def test_no_frames(self, tmp_path: Path) -> None:
+        self.sound(tmp_path / "z.mkv", video=True)
+        self.check(tmp_path / "z.mkv", "has no frames")
+
+    def sound(self, path: Path, video: bool) -> None:
+        """Write one frame of silence, and a video stream that stays empty if `video`."""
+        with av.open(str(path), "w") as container:
             stream = container.add_stream("aac", rate=44100)
+            if video:
+                container.add_stream("mpeg4", rate=25)
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), "fltp", "mono")
             frame.rate = 44100
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-        self.check(tmp_path / "a.m4a", "no video stream, only audio")
 
-    def test_no_frames(self, tmp_path: Path) -> None:
-        encode(tmp_path / "z.mp4", numbered(0), [], {})
-        self.check(tmp_path / "z.mp4", "no frames|no video stream|not a video")
-
-    @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-    @pytest.mark.parametrize("suffix", ["mp4", "fast.mp4", "mkv"])
-    def test_truncated(self, tmp_path: Path, share: float, suffix: str) -> None:
+    @pytest.mark.parametrize(
+        ("suffix", "share"),
+        [
+            (s, x)
+            for s in ("mp4", "fast.mp4", "mkv")
+            for x in (0.2, 0.6, 0.8, 0.95)
+            if (s, x) != ("mkv", 0.95)
+        ],
+    )  # a Matroska header cannot show that less than a second is missing
+    def test_truncated(self, tmp_path: Path, suffix: str, share: float) -> None:
         rgb = np.random.default_rng(0).integers(0, 256, (75, 64, 64, 3), dtype=np.uint8)
         whole = tmp_path / f"whole.{suffix}"
         options = {"movflags": "+faststart"} if suffix == "fast.mp4" else {}
@@ -229,9 +279,22 @@ class TestBadFiles:
         data = whole.read_bytes()
         cut = tmp_path / f"cut.{suffix}"
         cut.write_bytes(data[: int(len(data) * share)])
-        if (suffix, share) == ("mkv", 0.95):
-            pytest.skip("less than a second is missing, which Matroska's header cannot show")
         self.check(cut, "truncated")
+
+    def test_truncated_between_two_packets(self, tmp_path: Path) -> None:
+        encode(tmp_path / "whole.mp4", numbered(40), [40 * k for k in range(40)], BFRAMES)
+        with av.open(str(tmp_path / "whole.mp4")) as source:
+            stream = source.streams.video[0]
+            with av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "+faststart"}) as target:
+                copy = target.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        packet.stream = copy
+                        target.mux(packet)
+        with av.open(str(tmp_path / "fast.mp4")) as container:
+            starts = sorted(p.pos for p in container.demux(video=0) if p.size)
+        (tmp_path / "cut.mp4").write_bytes((tmp_path / "fast.mp4").read_bytes()[: starts[25]])
+        self.check(tmp_path / "cut.mp4", "truncated")
 
     def test_truncated_avi(self, tmp_path: Path, shared_data: Path) -> None:
         data = (shared_data / "real" / "video" / "llamafactory_2.avi").read_bytes()

@@ -16,7 +16,9 @@ def waves(frames: int = 8, height: int = 64, width: int = 96) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     return np.stack(
         [
-            np.stack([127 + 100 * np.sin((x + 3 * t) / 15), 127 + 100 * np.cos(y / 12), 0 * x + 20 * t], axis=-1)
+            np.stack(
+                [127 + 100 * np.sin((x + 3 * t) / 15), 127 + 100 * np.cos(y / 12), 0 * x + 20 * t], axis=-1
+            )
             for t in range(frames)
         ]
     ).astype(np.uint8)

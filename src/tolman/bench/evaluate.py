@@ -105,8 +105,7 @@ def evaluate(
             )
             seconds = (time.perf_counter() - began) / max(1, len(asked))
             for k, sight in zip(numbers, shown, strict=True):
-                row = _row(questions[k], sight, samples.get(k), seconds)
-                row |= {"clip_root": str(clip_root)}
+                row = {"clip_root": str(clip_root)} | _row(questions[k], sight, samples.get(k), seconds)
                 row["cognitive_map"] = row["cognitive_map"] or maps.get(questions[k].scene_id)
                 verdict = judge(row)
                 rows[k] = row | verdict._asdict() | {"reason": sight.reason or verdict.reason}
@@ -254,6 +253,7 @@ def _answer(
 
 
 def _row(question: Question, sight: Shown, sample: Sample | None, seconds: float) -> dict[str, Any]:
+    """What is kept of one question; seconds: the batch's time for prompts and decoding, per question."""
     return {
         "id": question.problem_id,
         "scene": question.scene_id,

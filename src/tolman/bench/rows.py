@@ -7,17 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tolman.bench.vsibench import NUMERICAL, task_of
+from tolman.bench.vsibench import NUMERICAL, UNITS, task_of
 from tolman.data.files import read_text, write_lines
 from tolman.data.rows import read_questions
 from tolman.questions.question import Question
 
-_UNITS = {
-    "object_counting": "count",
-    "object_abs_distance": "m",
-    "object_size_estimation": "cm",
-    "room_size_estimation": "m²",
-}
 _OFFICIAL = ("id", "scene_name", "question_type", "question", "ground_truth")
 
 
@@ -77,7 +71,7 @@ def vsibench_question(row: Mapping[str, Any]) -> Question:
         data_source=f"vsibench/{dataset}",
         scene_id=str(row["scene_name"]),
         question_type=kind,
-        answer_unit=_UNITS.get(kind, ""),
+        answer_unit=UNITS.get(kind, ""),
     )
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tolman.bench.vsibench import THRESHOLDS, relative_accuracy
+from tolman.bench.vsibench import relative_accuracy
+from tolman.reward.accuracy import THRESHOLDS
 
 Floats = npt.NDArray[np.float64]
 

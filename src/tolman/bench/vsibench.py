@@ -16,13 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tolman.reward.accuracy import THRESHOLDS
+
 Row = Mapping[str, Any]
 NUMERICAL = ("object_counting", "object_abs_distance", "object_size_estimation", "room_size_estimation")
 DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
 CHOICE = ("object_rel_distance", *DIRECTIONS, "route_planning", "obj_appearance_order")
 DIRECTION_TASK = "object_rel_direction"
 TASKS = (*NUMERICAL, "object_rel_distance", DIRECTION_TASK, "route_planning", "obj_appearance_order")
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
+UNITS = {
+    "object_counting": "count",
+    "object_abs_distance": "m",
+    "object_size_estimation": "cm",
+    "room_size_estimation": "m²",
+}
 _MRA_NAME = "MRA:.5:.95:.05"
 
 

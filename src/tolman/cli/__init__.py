@@ -1,1 +1,1 @@
-""""""
+"""The `tolman` command."""

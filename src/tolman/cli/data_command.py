@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tolman.cli import film_command, scenes_command
 from tolman.cli.shared import Subparsers, add_command, add_json, positive, print_table, write_json
+
+if TYPE_CHECKING:
+    from tolman.questions.question import Question
+    from tolman.reward.graded import Reward
 
 _SHOWN = 20
 
@@ -60,16 +65,17 @@ def _register_validate(inner: Subparsers) -> None:
     validate = add_command(
         inner,
         "validate",
-        "check that every right answer earns full marks",
-        "Give every row's own answer to the rewards of a recipe. Rows that do not earn full marks are "
-        "listed with the reason; the exit status is then 2. Training refuses such rows unless the recipe "
-        "drops them.",
+        "check that every right answer earns full marks, and a wrong one does not",
+        "Give every row's own answer to the rewards of a recipe. It must earn full accuracy, be gradable by "
+        "every reward, and a wrong answer must not earn as much. Rows that fail are listed with the reason "
+        "and the exit status is 2. Training refuses rows whose answer falls short unless the recipe says "
+        "data.drop_bad_gold.",
         "tolman data validate data/rooms/questions.jsonl --recipe recipes/grpo.toml",
         run_validate,
     )
     validate.add_argument("questions", type=Path, metavar="FILE", help="questions")
     validate.add_argument(
-        "--recipe", type=Path, required=True, metavar="RECIPE", help="recipe with the rewards"
+        "--recipe", type=Path, metavar="RECIPE", help="recipe with the rewards (default: accuracy alone)"
     )
     add_json(validate)
 
@@ -102,5 +108,39 @@ def run_audit(arguments: argparse.Namespace) -> None:
 
 
 def run_validate(arguments: argparse.Namespace) -> None:
-    """Grade the gold answers."""
-    raise NotImplementedError
+    """Grade the gold answers; raises ValueError where any falls short."""
+    from tolman.data.rows import read_questions
+    from tolman.data.validate import validate
+
+    report = validate(read_questions(arguments.questions), _judge(arguments.recipe))
+    for failure in report.failures[:_SHOWN]:
+        print(f"{failure.problem_id}: {failure.value:.3g}: {failure.reason}")
+    if len(report.failures) > _SHOWN:
+        print(f"… {len(report.failures) - _SHOWN} more (--json lists all)")
+    failures = [failure._asdict() for failure in report.failures]
+    write_json(arguments.json, {"total": report.total, "passed": report.passed, "failures": failures})
+    if failures:
+        raise ValueError(f"{len(failures)} of {report.total} rows of {arguments.questions} fail")
+    print(f"{report.passed} of {report.total} rows pass")
+
+
+def _judge(recipe: Path | None) -> Reward:
+    """The accuracy that a recipe rewards (ours without a recipe), NaN where a reward cannot grade."""
+    from tolman.reward.accuracy import accuracy
+    from tolman.reward.graded import Graded
+
+    if recipe is None:
+        return accuracy()
+    from tolman.learn.recipe import load_recipe, make_rewards
+
+    composed = make_rewards(load_recipe(recipe), str(recipe))
+    chosen = next((part.name for part in composed.parts if part.name.endswith("accuracy")), None)
+
+    def grade(completion: str, question: Question) -> Graded:
+        grading = composed.grade(completion, question)
+        for name, graded in grading.parts.items():
+            if graded.ungraded:
+                return Graded(graded.value, f"{name}: {graded.reason}")
+        return grading.parts[chosen] if chosen else accuracy()(completion, question)
+
+    return grade

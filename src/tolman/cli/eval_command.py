@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from tolman.cli.shared import (
     positive,
     print_figures,
     progress_bar,
+    quiet_loading,
     say,
     write_json,
 )
@@ -41,10 +43,16 @@ def register(commands: Subparsers) -> None:
         "task the score, its error clustered by clip, chance and the best constant answer; overall is the "
         "mean over tasks. Writes DIR/predictions.jsonl as answers come, DIR/evaluation.json at the end "
         "(tolman report DIR shows both).",
-        "tolman eval --model starter --scenes scenes_arkitscenes.json --questions questions_arkitscenes.json "
-        "--out runs/eval",
+        "tolman eval --scenes scenes_arkitscenes.json --questions questions_arkitscenes.json --limit 100",
         run,
     )
+    _add_what(parser)
+    _add_how(parser)
+    add_filming(parser, None, None)
+    add_json(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
     parser.add_argument("--rule", default="official", help="scoring rule (default: %(default)s)")
     parser.add_argument(
@@ -59,12 +67,15 @@ def register(commands: Subparsers) -> None:
     clips = parser.add_mutually_exclusive_group(required=True)
     clips.add_argument("--scenes", type=Path, metavar="SCENES", help="film the clips from these layouts")
     clips.add_argument("--videos", type=Path, metavar="DIR", help="folder of the real videos")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip",
         choices=("true", "none", "other"),
         default="true",
-        help="what is shown: the true clip, none, or another scene's; what the last two get right, the clip did not "
-        "teach (default: %(default)s)",
+        help="what is shown: the true clip, none, or another scene's; what the last two still get right, "
+        "the clip did not teach (default: %(default)s)",
     )
     parser.add_argument(
         "--template", help="prompt (default: map for the starter and what was trained from it, else vsibench)"
@@ -84,8 +95,6 @@ def register(commands: Subparsers) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/eval"), metavar="DIR", help="folder (default: %(default)s)"
     )
-    add_filming(parser, None, None)
-    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -98,19 +107,10 @@ def run(arguments: argparse.Namespace) -> None:
     from tolman.bench.evaluate import evaluate, write_evaluations
     from tolman.policy.load import load_policy
 
-    policy = load_policy(arguments.model, arguments.device)
-    true_maps: Mapping[str, GridMap] = {}
-    root = arguments.videos
-    if arguments.scenes is not None:
-        root = arguments.out
-        scenes = matching(questions, arguments.scenes)
-        if arguments.clip != "none":
-            film(arguments, policy, scenes)
-        questions = [replace(question, path=f"clips/{question.scene_id}.mp4") for question in questions]
-        true_maps = maps_of(scenes)
-    elif not root.is_dir():
-        raise ValueError(f"--videos {root}: no such folder")
-    template = arguments.template or ("map" if policy.name == "starter" else "vsibench")
+    quiet_loading()
+    policy = load_policy(arguments.model, device=arguments.device)
+    root, questions, true_maps = clips_for(arguments, policy, questions)
+    template = arguments.template or own_template(arguments.model)
     with progress_bar(f"{policy.name} on {arguments.benchmark}") as show:
         evaluation = evaluate(
             policy,
@@ -132,6 +132,37 @@ def run(arguments: argparse.Namespace) -> None:
     write_evaluations(arguments.out / "evaluation.json", {policy.name: evaluation})
     write_json(arguments.json, evaluation.to_json())
     say(f"predictions.jsonl and evaluation.json in {arguments.out}")
+
+
+def clips_for(
+    arguments: argparse.Namespace, policy: Policy, questions: list[Question]
+) -> tuple[Path, list[Question], dict[str, GridMap]]:
+    """The folder of the clips, the questions with their paths in it, and the true maps where layouts give
+    them.
+
+    Films what has to be filmed. Raises ValueError for a folder that is missing.
+    """
+    if arguments.scenes is None:
+        if not arguments.videos.is_dir():
+            raise ValueError(f"--videos {arguments.videos}: no such folder")
+        return arguments.videos, questions, {}
+    scenes = matching(questions, arguments.scenes)
+    if arguments.clip != "none":
+        film(arguments, policy, scenes)
+    filmed = [replace(question, path=f"clips/{question.scene_id}.mp4") for question in questions]
+    return arguments.out, filmed, maps_of(scenes)
+
+
+def own_template(model: str) -> str:
+    """The prompt a policy was trained on: its run's, for a checkpoint in a run folder; the benchmark's
+    otherwise.
+    """
+    if model == "starter":
+        return "map"
+    recipe = Path(model).resolve().parent.parent / "recipe.toml"
+    if not recipe.is_file():
+        return "vsibench"
+    return str(tomllib.loads(recipe.read_text(encoding="utf-8"))["model"]["template"])
 
 
 def thinned(questions: Sequence[Question], limit: int | None) -> list[Question]:

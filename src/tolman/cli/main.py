@@ -19,6 +19,7 @@ from tolman.cli import (
     score_command,
     train_command,
 )
+from tolman.cli.shared import manual
 
 _COMMANDS = (
     quickstart_command,
@@ -43,11 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
         prog="tolman",
         description=_ABOUT,
         epilog="tolman COMMAND --help explains a command, with an example and what it writes where.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=manual,
     )
     parser.add_argument("--version", action="version", version=f"tolman {tolman.__version__}")
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error came from, not only what it says"
+        "--full-traceback", action="store_true", help="show where an error came from, not only what it says"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in _COMMANDS:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (ValueError, OSError) as error:
-        if arguments.traceback or not _is_for_the_user(error):
+        if arguments.full_traceback or not _is_for_the_user(error):
             raise
         print(f"tolman: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ def register(commands: Subparsers) -> None:
         "the answer that was read; --json the figures in percent: overall, its stderr, and per task. Rows "
         "that carry peer_score (and peer_extracted) are compared with it: the JSON then counts how many "
         "agree.",
-        "tolman score predictions.jsonl --benchmark vsibench --rule official --rows scored.jsonl --json scores.json",
+        "tolman score predictions.jsonl --rule official --rows scored.jsonl --json scores.json",
         run,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="predictions")
@@ -63,7 +63,9 @@ def agreeing(scored: Scored) -> int | None:
     if not known:
         return None
     return sum(
-        abs(row["score"] - row["peer_score"]) < 1e-9
-        and row.get("peer_extracted", row["extracted"]) == row["extracted"]
+        bool(
+            abs(row["score"] - row["peer_score"]) < 1e-9
+            and row.get("peer_extracted", row["extracted"]) == row["extracted"]
+        )
         for row in known
     )

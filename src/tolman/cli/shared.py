@@ -33,10 +33,15 @@ def add_command(
         help=summary,
         description=textwrap.fill(about, 88),
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=manual,
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def manual(prog: str) -> argparse.HelpFormatter:
+    """The layout of help texts: as written, with room for the longest option."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +158,13 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield show
+
+
+def quiet_loading() -> None:
+    """No progress bars of the model library: loading is quick, and ours say what matters."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def say(text: str) -> None:

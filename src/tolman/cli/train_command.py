@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tolman.cli.shared import Subparsers, add_command, progress_bar, say
+from tolman.cli.shared import Subparsers, add_command, progress_bar, quiet_loading, say
 
 _SHOWN = ("reward", "loss", "kl", "length", "lr")
 
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, overrides(arguments.rest))
     from tolman.learn.train import train
 
+    quiet_loading()
     total = recipe.run.steps
     with progress_bar(recipe.run.name) as show:
 

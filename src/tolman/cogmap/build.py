@@ -18,7 +18,7 @@ def build_map(scene: Scene, categories: Iterable[str] | None = None, grid: int |
     the items' footprints) whose side is the longer edge of that bounding box; cell = floor(grid·(p −
     low)/side), clipped to 0..grid−1. x grows to the right (+x of the scene), y upwards (+y). grid=None
     gives metres in the scene's own frame. categories: which to draw (all by default). SpaceR's prompt
-    (arXiv 2504.01805 §3) asks for the same 10×10 grid of item centres but does not publish how the true
+    (arXiv 2504.01805) asks for the same 10×10 grid of item centres but does not publish how the true
     cells were found. Raises ValueError for a category that the scene does not have.
     """
     chosen = list(scene.categories) if categories is None else list(dict.fromkeys(categories))

@@ -46,7 +46,7 @@ def draw_map(drawn: CognitiveMap, truth: CognitiveMap | None = None, size: int =
 def colour(category: str) -> str:
     """The category's colour, `#rrggbb`, the same in every picture and process."""
     code = zlib.crc32(category.encode("utf-8", "replace"))
-    rgb = colorsys.hls_to_rgb(code % 360 / 360, 0.36 + code // 360 % 3 * 0.09, 0.55 + code // 1080 % 3 * 0.15)
+    rgb = colorsys.hls_to_rgb(code % 360 / 360, 0.3 + code // 360 % 3 * 0.12, 0.55 + code // 1080 % 3 * 0.15)
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
 
 

@@ -28,15 +28,16 @@ def parse_map(text: str, categories: Iterable[str] | None = None, rule: str = "s
     """Read the text between a completion's map tags.
 
     strict: one dict literal (JSON or Python) of category → list of [x, y] or (x, y), numbers finite and
-    within ±MAX_COORDINATE, no category twice (names are lower-cased and their blanks joined before
-    comparing). One flaw and there is no map. Decimals are kept, positions off the grid too: their worth is
-    the scorer's matter. Where `categories` are given, a name that differs from one of them only in case or
-    blanks takes its spelling; other names are kept, so that a scorer can see them.
+        within ±MAX_COORDINATE, no category twice (names are lower-cased and their blanks joined before
+        comparing). One flaw and there is no map. Decimals and positions off the grid are kept: their worth
+        is the scorer's matter. Where `categories` are given, a name that differs from one of them only in
+        case or blanks takes its spelling; other names are kept, so that a scorer can see them. At most
+        MAX_POINTS positions and MAX_CATEGORIES names of MAX_NAME characters.
     published: as SpaceR's code reads it (see `tolman.cogmap.published`); `categories` are then required,
-    others are dropped, and the map is never None except where that code raises.
-    Both: None for text longer than MAX_CHARS; time linear in the text. Strict allows MAX_POINTS positions,
-    MAX_CATEGORIES names of MAX_NAME characters. Raises ValueError for another rule or published without
-    categories.
+        others are dropped, and the map is None only where that code raises.
+
+    Both: None for text longer than MAX_CHARS (the published code has no limit); time linear in the text.
+    Raises ValueError for another rule and for published without categories.
     """
     if rule not in RULES:
         raise ValueError(f"map rule must be one of {', '.join(RULES)}, got {rule!r}")

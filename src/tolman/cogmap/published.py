@@ -1,9 +1,9 @@
 """SpaceR's own reading of a map, in our words: lenient, and exact to its quirks.
 
-Agrees with `extract_map_data` of OuyangKun10/SpaceR (extract_map.py at b623af5): see methods in arXiv
-2504.01805 §3. What it does that we would not: categories outside the given ones are dropped (so inventing
-some is free), coordinates are cut to whole numbers and never checked against the grid, and any text in
-which a category is followed by two numbers is a map ("the chair costs 5 or 6" puts a chair at (5, 6)).
+Agrees with `extract_map_data` of OuyangKun10/SpaceR (extract_map.py at b623af5; arXiv 2504.01805). What it
+does that we would not: categories outside the given ones are dropped (so inventing some is free),
+coordinates are cut to whole numbers and never checked against the grid, and any text in which a category is
+followed by two numbers is a map ("the chair costs 5 or 6" puts a chair at (5, 6)).
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def score_map(drawn: CognitiveMap, truth: CognitiveMap, rule: str = "calibrated"
 
 
 def grade_map(drawn: CognitiveMap, truth: CognitiveMap, rule: str = "calibrated", grid: int = 10) -> MapScore:
-    """Compare two maps on a grid×grid grid. d is the Euclidean distance in cells, credit = max(0, 1 −
-    d/(grid·√2)).
+    """Compare two maps on a grid×grid grid.
+
+    With d the Euclidean distance in cells, a matched pair earns credit = max(0, 1 − d/(grid·√2)).
 
     calibrated: both maps are taken by cell (coordinates rounded down). Within a category an optimal
     one-to-one matching (Hungarian) collects credit; a drawn cell outside 0..grid−1 earns none. With n_c
@@ -40,16 +41,16 @@ def grade_map(drawn: CognitiveMap, truth: CognitiveMap, rule: str = "calibrated"
 
     so that missing and extra positions and extra categories all cost. blind is the raw score of the right
     categories and counts with every position in one single cell, the best such cell for this truth: the
-    most that can be had without knowing any layout is worth 0, the true map 1. With the right counts, score
-    = 1 − Σd / Σd_blind. NaN, since nothing can be told apart: a truth without positions, with positions off
-    the grid, or whose positions all share one cell (a single item, for one), where the blind map is the
-    true map.
+    most that can be had without knowing any layout is worth 0, the true map 1. With the right counts,
+    score = 1 − Σd / Σd_blind. NaN for a truth that cannot tell maps apart: one without positions, one whose
+    positions all share a cell (a single item, for one; the blind map is then the true map), and one with
+    positions off the grid.
 
-    published: `calculate_prediction_score` of SpaceR (extract_map.py, b623af5): closest pairs first instead
-    of the optimal matching; per category Σcredit / max(n_c, m_c), averaged with weights m_c, so that extra
-    categories are free and all items at the centre earn about 0.7; two maps without categories: 1. NaN
-    where that code raises: a truth without positions when anything is drawn (TypeError), coordinates too
-    large for a float (OverflowError).
+    published: `calculate_prediction_score` of SpaceR (extract_map.py at b623af5): closest pairs first
+    instead of the optimal matching; per category Σcredit / max(n_c, m_c), averaged with weights m_c, so
+    that extra categories are free and all items at the centre earn 0.77 (mean over VSI-Bench's scans); two
+    maps without categories: 1. NaN where that code raises: a truth without positions when any category is
+    drawn (TypeError), coordinates too large for a float (OverflowError).
 
     Raises ValueError for another rule, a grid below 1, and maps in metres or of another grid.
     """

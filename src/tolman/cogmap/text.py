@@ -41,9 +41,10 @@ def extract_map_text(completion: str, rule: str = "strict") -> MapText:
     """The text of a completion's map.
 
     published: after the first `<map>` up to the next `</map>`, wherever they are, stripped (SG-RLVR.py,
-    `extract_map`; a map in the answer or after a wrong close tag therefore counts).
-    strict: the last `<map>…</map>` inside `<think>…</think>`. Linear time. Raises ValueError for another
-    rule.
+        `extract_map`; a map in the answer or after a wrong close tag therefore counts).
+    strict: the last `<map>…</map>` inside `<think>…</think>`.
+
+    Linear time. Raises ValueError for another rule.
     """
     if rule == "published":
         return _between(completion, completion.find(OPEN))

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tolman.data.card import Filming, file_sha256, read_card, versions, write_card
+from tolman.data.card import CARD_FILE, Filming, file_sha256, read_card, versions, write_card
 from tolman.data.rows import clip_path, read_questions, write_questions
 from tolman.data.scene_io import SCENES_FILE, read_scenes, scene_text, write_scenes
 from tolman.data.sightings_io import Made, read_sightings, write_sightings
@@ -80,18 +80,18 @@ def build_dataset(
     out = Path(out)
     _check(scenes, workers)
     filming = Filming(seed, frames, (size[0], size[1]), style, versions())
-    _make_folders(out)
-    tasks = [_Task(out, scene, filming, dict(per_family) if isinstance(per_family, Mapping) else per_family,
-                   questions) for scene in scenes]  # fmt: skip
+    _prepare(out)
     asked: list[Question] = []
+    tasks = [_Task(out, scene, filming, per_family, questions) for scene in scenes]
     for done, (kept, rows) in enumerate(_run(tasks, workers), start=1):
         asked.extend(rows)
         if progress is not None:
             progress(done, len(tasks), "kept" if kept else "made")
+    files = [SCENES_FILE]
     write_scenes(out / SCENES_FILE, scenes)
     if questions:
+        files.append(QUESTIONS_FILE)
         write_questions(out / QUESTIONS_FILE, asked)
-    files = [SCENES_FILE, QUESTIONS_FILE] if questions else [SCENES_FILE]
     write_card(out, scenes, asked, filming, per_family, files)
     return Dataset(out, list(scenes), asked)
 
@@ -121,7 +121,7 @@ class _Task:
     out: Path
     scene: Scene
     filming: Filming
-    per_family: int | dict[str, int]
+    per_family: int | Mapping[str, int]
     questions: bool
 
 
@@ -213,10 +213,15 @@ def _check(scenes: Sequence[Scene], workers: int) -> None:
             raise ValueError(f"scene id {scene_id!r} cannot name a file; use letters, digits, `_`, `-`, `.`")
 
 
-def _make_folders(out: Path) -> None:
-    """Make the folders. Raises ValueError naming the one that cannot be made."""
+def _prepare(out: Path) -> None:
+    """Make the folders, and take away what would call an unfinished data set finished.
+
+    Raises ValueError naming what cannot be made.
+    """
     for folder in (out / "clips", out / "sightings"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"{folder}: cannot be made: {error.strerror or error}") from error
+    for name in (CARD_FILE, QUESTIONS_FILE):
+        (out / name).unlink(missing_ok=True)

@@ -40,19 +40,22 @@ class ValidationReport:
         return "\n".join(lines + [f"{f.problem_id}: {f.value:.3f}: {f.reason}" for f in self.failures])
 
 
-def validate(questions: Iterable[Question], reward: Reward, full: float = 1.0) -> ValidationReport:
+def validate(
+    questions: Iterable[Question], reward: Reward, full: float = 1.0, catches_wrong: bool = True
+) -> ValidationReport:
     """Grade each question's gold completion (with its true map, where it has one) and the same with a wrong
     answer.
 
-    reward: one that depends on the answer (of `tolman.reward.registry.REWARDS`, or a composition's total).
-    full: what full marks are under it. A row fails when the gold completion earns less than `full` (1e-9
-    allowed) or cannot be graded, and when the wrong one earns as much. What the reward raises propagates.
+    reward: of `tolman.reward.registry.REWARDS`, or a composition's total. full: what full marks are under it.
+    A row fails when the gold completion earns less than `full` (1e-9 allowed) or cannot be graded, and
+    when the wrong one earns as much. catches_wrong: False leaves the second check out, for rewards that do
+    not look at the answer (format, length, map). What the reward raises propagates.
     """
     failures = []
     total = 0
     for question in questions:
         total += 1
-        failure = _check(question, reward, full)
+        failure = _check(question, reward, full, catches_wrong)
         if failure is not None:
             failures.append(failure)
     return ValidationReport(total, total - len(failures), failures)
@@ -77,13 +80,15 @@ def wrong_answer(question: Question) -> str:
     return f"{3 * number + (7 if number >= 0 else -7):g}"
 
 
-def _check(question: Question, reward: Reward, full: float) -> Failure | None:
+def _check(question: Question, reward: Reward, full: float, catches_wrong: bool) -> Failure | None:
     """The failure of one row, or None."""
     value, reason = reward(gold_completion(question), question)
     if not value >= full - 1e-9:  # NaN included
         return Failure(
             question.problem_id, value, f"the gold answer {question.answer!r} falls short: {reason}"
         )
+    if not catches_wrong:
+        return None
     wrong = wrong_answer(question)
     mistaken = gold_completion(replace(question, solution=f"<answer>{wrong}</answer>"))
     value, reason = reward(mistaken, question)

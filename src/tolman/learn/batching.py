@@ -18,6 +18,7 @@ from tolman.learn.clips import ClipStore
 from tolman.learn.corpus import ClipQuestions, Drawn
 from tolman.learn.objective import Skipped
 from tolman.learn.recipe import Recipe
+from tolman.policy.forward import clip_features
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, Prompt, build_prompt, encode_clip, encode_text
@@ -51,12 +52,30 @@ class ClipTree:
 
 
 def tree_scores_of(
-    policy: Policy, clips: Sequence[ClipTree], temperature: float = 1.0, entropy: bool = False
+    policy: Policy,
+    clips: Sequence[ClipTree],
+    temperature: float = 1.0,
+    features: Sequence[Tensor] | None = None,
 ) -> list[TokenScores]:
-    """Scores of every completion of every tree, in order: one forward pass over all clips together."""
+    """Scores of every completion of every tree, in order: one forward pass over all clips together.
+
+    features: what `frozen_features` gave for these clips, or None to run the vision tower.
+    """
     packed = pack([clip.tree for clip in clips], policy.pad_id, policy.video_tokens).to(policy.device)
     nodes = [(row, node) for row, clip in enumerate(clips) for node in clip.completion_nodes]
-    return tree_scores(policy.model, packed, nodes, temperature, entropy)
+    return tree_scores(policy.model, packed, nodes, temperature, features=features)
+
+
+@torch.no_grad()
+def frozen_features(policy: Policy, clips: Sequence[ClipTree]) -> list[Tensor] | None:
+    """The vision tower's features of the clips where no weight of it learns, else None.
+
+    They serve the policy and a reference copied from it alike, so the tower runs once for both.
+    """
+    if any(weight.requires_grad for weight in policy.model.model.visual.parameters()):
+        return None
+    seen = [prompt.clip for clip in clips for prompt in clip.prompts[:1] if prompt.clip is not None]
+    return clip_features(policy.model, seen)
 
 
 def flat_log_probs(scores: Sequence[TokenScores]) -> Tensor:

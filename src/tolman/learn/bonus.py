@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tolman.reward.length import length_bonus_G
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -95,6 +97,10 @@ class LengthBonus:
     value: float = 0.2
     threshold: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high:
+            raise ValueError(f"needs 0 <= low <= high, got low {self.low}, high {self.high}")
+
     @property
     def shuffled(self) -> int:
         """None needed."""
@@ -102,8 +108,11 @@ class LengthBonus:
 
     def __call__(self, group: Group) -> Floats:
         """(G,) `value` or 0."""
-        correct_mask_G = _correctness(group.parts, self.of) > self.threshold
-        if correct_mask_G.sum() < 2:
-            return np.zeros(len(correct_mask_G))
-        fits_mask_G = (group.lengths_G >= self.low) & (group.lengths_G <= self.high)
-        return np.where(correct_mask_G & fits_mask_G, self.value, 0.0)
+        return length_bonus_G(
+            _correctness(group.parts, self.of),
+            group.lengths_G,
+            self.low,
+            self.high,
+            self.value,
+            self.threshold,
+        )

@@ -52,17 +52,16 @@ def write_whole(target: Path, writer: Callable[[Path], None]) -> None:
 
 def verify(folder: Path) -> None:
     """Check a checkpoint against its manifest; ValueError naming the file that is missing or changed."""
+    advice = f"remove {folder} to resume from the checkpoint before it"
     manifest = folder / MANIFEST
-    if not manifest.is_file():
-        raise ValueError(
-            f"{folder} is not a whole checkpoint: {MANIFEST} is missing; remove it to use the one before"
-        )
-    for name, digest in json.loads(manifest.read_text(encoding="utf-8")).items():
+    try:
+        digests = json.loads(manifest.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{manifest} is missing or damaged ({error}); {advice}") from error
+    for name, digest in digests.items():
         file = folder / name
         if not file.is_file() or _sha256(file) != digest:
-            raise ValueError(
-                f"{file} is missing or damaged; remove {folder} to resume from the checkpoint before it"
-            )
+            raise ValueError(f"{file} is missing or damaged; {advice}")
 
 
 def save_step(

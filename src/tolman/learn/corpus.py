@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tolman.data.gold import gold_completion
 from tolman.data.rows import clip_path, read_questions
+from tolman.data.validate import validate
 from tolman.learn.recipe import Data
 from tolman.questions.question import Question
+from tolman.reward.compose import Composed
+from tolman.reward.registry import REWARDS
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,50 @@ def load_corpus(data: Data) -> Corpus:
     return Corpus(training, held_out)
 
 
+def check_gold(corpus: Corpus, rewards: Composed | None, drop: bool) -> Corpus:
+    """Make sure that the truth pays: every gold answer of the training part earns full (corrected) accuracy.
+
+    rewards: the recipe's, which must all be able to grade it; None where the run has none. drop: leave such
+    questions out instead of raising; clips without any question left go too. Raises ValueError with the
+    number of bad questions and the first one's reason, or when dropping leaves nothing.
+    """
+    questions = [question for clip in corpus.training for question in clip.questions]
+    failures = {id(q): failure for q in questions if (failure := _gold_failure(q, rewards))}
+    if not failures:
+        return corpus
+    reason = next(iter(failures.values()))
+    if not drop:
+        raise ValueError(
+            f"{len(failures)} of {len(questions)} training questions do not earn full marks with their own "
+            f"answer; the first is {reason}. See `tolman validate`, or set "
+            "data.drop_bad_gold to leave them out"
+        )
+    kept = []
+    for clip in corpus.training:
+        if left := tuple(question for question in clip.questions if id(question) not in failures):
+            kept.append(replace(clip, questions=left))
+    if not kept:
+        raise ValueError(f"data.drop_bad_gold drops all {len(questions)} questions: {reason}")
+    return Corpus(tuple(kept), corpus.held_out)
+
+
+def _gold_failure(question: Question, rewards: Composed | None) -> str:
+    """Why a question must not be trained on, "" where it may."""
+    if failures := validate([question], REWARDS["accuracy"]()).failures:
+        return f"{question.problem_id}: {failures[0].reason}"
+    verdicts = rewards.grade(gold_completion(question), question).parts if rewards else {}
+    for name, graded in verdicts.items():
+        if graded.ungraded:
+            return f"{question.problem_id}: reward {name!r} cannot grade it: {graded.reason}"
+    return ""
+
+
 def is_held_out(name: str, share: float) -> bool:
-    """Whether the clip called `name` belongs to the held-out share; depends on the name only, so that adding
-    clips never moves another one across the border, and a larger share contains every smaller one."""
+    """Whether the clip called `name` belongs to the held-out share.
+
+    Depends on the name only, so that adding clips never moves another one across the border, and a larger
+    share contains every smaller one.
+    """
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2.0**64
 

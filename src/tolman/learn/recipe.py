@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tolman.learn.advantage import Floats
 from tolman.learn.bonus import Bonus
@@ -28,9 +28,8 @@ from tolman.learn.sections import (
     Run,
     Sampling,
 )
-
-if TYPE_CHECKING:
-    from tolman.reward.compose import Composed
+from tolman.reward.compose import Composed, Part
+from tolman.reward.registry import REWARDS
 
 __all__ = [
     "Advantage", "BatchSize", "BonusPart", "Data", "Loss", "Model", "Objective", "Optimiser", "Recipe",
@@ -91,7 +90,9 @@ def _section(name: str, value: Any, source: str) -> Any:
         return build(_TABLES[name], value, f"{source}: {name}")
     if not isinstance(value, list) or not value:
         raise ValueError(f"{source}: {name} must be a list of tables ([[{name}]]), got {value!r}")
-    parts = [build(_LISTS[name], entry, f"{source}: {name}[{at}]") for at, entry in enumerate(value)]
+    parts: list[Any] = [
+        build(_LISTS[name], entry, f"{source}: {name}[{at}]") for at, entry in enumerate(value)
+    ]
     names = [part.name for part in parts]
     if doubled := [part for part in names if names.count(part) > 1]:
         raise ValueError(f"{source}: {name} lists {doubled[0]!r} twice; give it once with one weight")
@@ -137,20 +138,15 @@ def _check_loss(recipe: Recipe, source: str) -> None:
 
 def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
     """The recipe's rewards with their weights. Raises ValueError for an unknown name, option or value."""
-    from tolman.reward.compose import Composed, Part  # here: a recipe without rewards needs no reward code
-    from tolman.reward.registry import REWARDS
-
     parts: list[Part] = []
     for part in recipe.rewards:
         if part.name not in REWARDS:
             valid = ", ".join(sorted(REWARDS))
             raise ValueError(f"{source}: rewards.name is {part.name!r}; valid choices: {valid}")
-        factory, where = REWARDS[part.name], f"{source}: rewards.{part.name}"
-        _check_names(list(inspect.signature(factory).parameters), part.options, f"{where}.options")
         try:
-            parts.append(Part(part.name, factory(**part.options), part.weight))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {error}") from error
+            parts.append(Part(part.name, REWARDS[part.name](**part.options), part.weight))
+        except ValueError as error:
+            raise ValueError(f"{source}: rewards.{part.name}.options: {error}") from error
     return Composed(parts)
 
 
@@ -160,7 +156,10 @@ def make_bonuses(recipe: Recipe, source: str = "recipe") -> list[Bonus]:
     rewards = [part.name for part in recipe.rewards]
     for part in recipe.bonuses:
         where = f"{source}: bonuses.{part.name}"
-        bonus: Any = build(BONUSES[part.name], part.options, f"{where}.options")
+        try:
+            bonus: Any = build(BONUSES[part.name], part.options, f"{where}.options")
+        except ValueError as error:
+            raise ValueError(str(error) if where in str(error) else f"{where}.options: {error}") from error
         if not bonus.of or (missing := [name for name in bonus.of if name not in rewards]):
             got = missing[0] if bonus.of else ""
             raise ValueError(f"{where}.options.of names {got!r}; valid choices: {', '.join(rewards)}")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tolman.learn.batching import ClipTree, Reader, flat_log_probs, split, tree_scores_of
+from tolman.learn.batching import ClipTree, Reader, flat_log_probs, frozen_features, split, tree_scores_of
 from tolman.learn.corpus import Corpus, draw
 from tolman.learn.loss import BatchCount, divisors, policy_gradient
 from tolman.learn.objective import Batch, LossOutput
@@ -129,7 +129,8 @@ class Rl:
     def loss(self, part: RlPart) -> LossOutput:
         """The part's share of the policy-gradient loss."""
         temperature, config = self.sampling.temperature, self.loss_config
-        log_probs_N = flat_log_probs(tree_scores_of(self.policy, part.clips, temperature))
+        features = frozen_features(self.policy, part.clips)
+        log_probs_N = flat_log_probs(tree_scores_of(self.policy, part.clips, temperature, features))
         lengths = [length for clip in part.clips for length in clip.lengths]
         advantages = [advantage for clip in part.clips for advantage in clip.advantages]
         advantages_N = torch.tensor(advantages).repeat_interleave(torch.tensor(lengths))
@@ -138,7 +139,7 @@ class Rl:
             log_probs_N.detach(),
             advantages_N.to(log_probs_N),
             divisors(lengths, config.normalise, part.count).to(log_probs_N),
-            log_probs_ref_N=self._reference_log_probs(part),
+            log_probs_ref_N=self._reference_log_probs(part, features),
             beta=config.beta,
             clamp=config.clamp,
         )
@@ -148,10 +149,11 @@ class Rl:
         return LossOutput(terms.loss, metrics, sum(lengths))
 
     @torch.no_grad()
-    def _reference_log_probs(self, part: RlPart) -> Tensor | None:
+    def _reference_log_probs(self, part: RlPart, features: Sequence[Tensor] | None) -> Tensor | None:
         if self.reference is None:
             return None
-        return flat_log_probs(tree_scores_of(self.reference, part.clips, self.sampling.temperature))
+        scores = tree_scores_of(self.reference, part.clips, self.sampling.temperature, features)
+        return flat_log_probs(scores)
 
 
 def _frozen_copy(policy: Policy) -> Policy:

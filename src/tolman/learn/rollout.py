@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tolman.cogmap.parse import parse_map
+from tolman.cogmap import extract_map_text, parse_map
 from tolman.learn.advantage import has_signal
 from tolman.learn.bonus import Bonus, Group
 from tolman.policy.generate import Sample
@@ -78,13 +78,6 @@ def _parts(gradings: Sequence[Grading], composed: Composed) -> dict[str, Floats]
     }
 
 
-def drawn_map(text: str) -> str:
-    """The text inside the first map tags of a completion, "" where there is none."""
-    start = text.find("<map>")
-    end = text.find("</map>", start + len("<map>")) if start >= 0 else -1
-    return text[start + len("<map>") : end].strip() if end >= 0 else ""
-
-
 def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:
     """Rows for rollouts.jsonl: one per completion, with every reward and its reason and the map it drew."""
     rows = []
@@ -105,7 +98,7 @@ def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:
                 "bonus": float(rollout.bonus_G[index]),
                 "reward": float(rollout.rewards_G[index]),
                 "advantage": float(rollout.advantages_G[index]),
-                "map": drawn_map(sample.text),
+                "map": extract_map_text(sample.text, "published").text or "",
             }
         )
     return rows
@@ -115,20 +108,20 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Means over a step's completions; a mean over nothing is left out rather than called 0.
 
     reward, reward/<part>: means over graded completions; reward_std: mean over groups of the std within;
-    reward_std/<part>: std over all. map_drawn: share whose map parses. zero_signal: share of groups without a
-    preference. ungraded: completions without a grade. entropy: mean of -log p over sampled tokens, one draw's
-    estimate of the entropy in nats of the sampling distribution.
+    reward_std/<part>: std over all. map_drawn: share with a map inside the thought that parses strictly.
+    zero_signal: share of groups without a preference. ungraded: completions without a grade. entropy: mean of
+    -log p over sampled tokens, one draw's estimate of the entropy in nats of the sampling distribution.
     """
     if not rollouts:
         return {}
     samples = [sample for rollout in rollouts for sample in rollout.samples]
     rewards = np.concatenate([rollout.rewards_G for rollout in rollouts])
-    maps = [drawn_map(sample.text) for sample in samples]
+    maps = [extract_map_text(sample.text).text for sample in samples]
     tokens = sum(len(sample.token_ids) for sample in samples)
     metrics = {
         "completion_length": tokens / len(samples),
         "finished": float(np.mean([sample.finished for sample in samples])),
-        "map_drawn": float(np.mean([bool(text) and parse_map(text).map is not None for text in maps])),
+        "map_drawn": float(np.mean([text is not None and parse_map(text).map is not None for text in maps])),
         "zero_signal": float(np.mean([not rollout.signal for rollout in rollouts])),
         "ungraded": float(np.isnan(rewards).sum()),
         "entropy": -float(sum(float(sample.log_probs.sum()) for sample in samples)) / max(tokens, 1),

@@ -63,6 +63,12 @@ class RunFolder:
             with (self.path / name).open("a", encoding="utf-8") as stream:
                 stream.write(text)
 
+    def flush(self) -> None:
+        """Force what was appended to the disk; before a checkpoint, so that no row before it can be lost."""
+        for name in (METRICS, ROLLOUTS, SKIPPED):
+            with (self.path / name).open("a") as stream:
+                os.fsync(stream.fileno())
+
     def truncate(self, step: int) -> None:
         """Drop every row after `step`, and a last line that a kill cut in half."""
         for name in (METRICS, ROLLOUTS, SKIPPED):

@@ -47,8 +47,8 @@ class Model:
     """`starter`, a folder or a model name, as `tolman.policy.load.load_policy` takes it."""
     template: str = knob()
     """Name of the prompt template (`tolman.policy.prompt`); it decides whether a map is asked for."""
-    dtype: str = knob("float32", choices=("float32", "bfloat16", "float16"))
-    """Type the weights are held and trained in."""
+    dtype: str = knob("float32", choices=("float32", "bfloat16"))
+    """Type the weights are held and trained in; bfloat16 is updated with stochastic rounding."""
     train: str = knob("all", choices=TRAINABLE)
     """Which weights learn: everything, the language model, the vision tower, or language model and merger."""
     gradient_checkpointing: bool = knob(False)

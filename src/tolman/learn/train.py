@@ -17,10 +17,16 @@ from typing import Any
 import torch
 
 from tolman.learn.checkpoint import load_step, save_step, step_folders
-from tolman.learn.corpus import load_corpus
+from tolman.learn.corpus import check_gold, load_corpus
 from tolman.learn.objective import Batch, Objective
-from tolman.learn.optim import choose_trained, clip_gradients, learning_rate, make_adamw
-from tolman.learn.recipe import Recipe
+from tolman.learn.optim import (
+    choose_trained,
+    clip_gradients,
+    learning_rate,
+    make_adamw,
+    recompute_activations,
+)
+from tolman.learn.recipe import Recipe, make_rewards
 from tolman.learn.registry import OBJECTIVES
 from tolman.learn.run_folder import METRICS, ROLLOUTS, SKIPPED, RunFolder
 from tolman.learn.seeds import stream_seed
@@ -45,12 +51,13 @@ def train(
     does.
     """
     folder = RunFolder(Path(recipe.run.out) / recipe.run.name)
-    corpus = load_corpus(recipe.data)
+    rewards = make_rewards(recipe) if recipe.rewards else None
+    corpus = check_gold(load_corpus(recipe.data), rewards, drop=recipe.data.drop_bad_gold)
     if policy is None:
         policy = load_policy(recipe.model.path, device=recipe.run.device, dtype=recipe.model.dtype)
     choose_trained(policy.model, recipe.model.train)
     if recipe.model.gradient_checkpointing:
-        policy.model.gradient_checkpointing_enable()
+        recompute_activations(policy.model)
     threads = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(recipe.run.seed, 0, "initial"))
@@ -96,6 +103,7 @@ class _Loop:
         for step in range(start, run.steps):
             progress(self._step(step))
             if (step + 1) % run.checkpoint_every == 0 or step + 1 == run.steps:
+                self.folder.flush()
                 save_step(self.folder.checkpoints, step + 1, self.modules, self.optimiser, run.keep)
         self.policy.model.eval()
         save_policy(self.policy, self.folder.checkpoints / "final")

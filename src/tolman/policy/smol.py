@@ -140,8 +140,9 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerFast:
 def read_llama(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A Llama's sizes by transformers' names, and its dequantised float32 weights by a text stack's names.
 
-    llama.cpp stores the rows of each query and key head with rotary pairs side by side; they are put back into
-    halves, as transformers has them. (transformers reads GGUF too, but only with `accelerate` installed.)
+    llama.cpp stores the rows of each query and key head with rotary pairs side by side; they are put back
+    into halves, as transformers has them. (transformers reads GGUF too, but only with `accelerate`
+    installed.)
     """
     import torch
     from gguf import GGUFReader
@@ -166,9 +167,9 @@ def _config(sizes: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Any:
     import transformers
 
     config_class: Any = transformers.Qwen2_5_VLConfig
-    theta = {"rope_type": "default", "rope_theta": sizes["rope_theta"], "mrope_section": [8, 12, 12]}
+    rope = {"rope_type": "default", "rope_theta": sizes["rope_theta"], "mrope_section": [8, 12, 12]}
     text = {key: value for key, value in sizes.items() if key != "rope_theta"}
-    text |= {"rope_parameters": theta, "tie_word_embeddings": True}
+    text |= {"rope_parameters": rope, "tie_word_embeddings": True}
     return config_class(
         text_config=text | turn_ids(tokenizer),
         vision_config=vision_config(VISION),

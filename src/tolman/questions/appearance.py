@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +25,11 @@ HINT_SHARE = MIN_SHARE / 4
 """A category that covers this share of a frame may have been noticed: its first clear sighting must still
 come after the clear sighting of the one before it in the order."""
 
+POOL = 14
+"""Categories drawn per clip, among which all sets of four are tried (at most 1,001)."""
+
 MAX_DRAFTS = 24
-"""Sets of categories drawn per clip."""
+"""Sets kept per clip."""
 
 _WORDING = re.compile(
     r"^What will be the first-time appearance order of the following categories in the video: (.+?)\?$",
@@ -83,26 +87,17 @@ def entries(view: View) -> list[Entry]:
 def drafts(view: View, rng: np.random.Generator) -> list[Draft]:
     """Sets of four categories whose order of coming into view is plain; none without sightings."""
     seen = entries(view)
-    made: dict[tuple[str, ...], Draft] = {}
-    for _ in range(MAX_DRAFTS if len(seen) >= CATEGORIES else 0):
-        chain = _chain(seen, rng)
-        names = tuple(entry.category for entry in chain)
-        if len(names) == CATEGORIES and names not in made:
-            made[names] = _draft(chain, view, rng)
-    return list(made.values())
+    pool = sorted(rng.permutation(len(seen))[:POOL].tolist())
+    plain = [
+        chain
+        for chain in combinations([seen[k] for k in pool], CATEGORIES)
+        if all(_apart(one, two) for one, two in pairwise(chain))
+    ]
+    return [_draft(plain[k], view, rng) for k in rng.permutation(len(plain))[:MAX_DRAFTS]]
 
 
-def _chain(seen: Sequence[Entry], rng: np.random.Generator) -> list[Entry]:
-    """Categories tried in random order, kept while every two of them are apart, sorted; at most four."""
-    kept: list[Entry] = []
-    for k in rng.permutation(len(seen)):
-        if len(kept) < CATEGORIES and all(_apart(seen[k], other) for other in kept):
-            kept.append(seen[k])
-    return sorted(kept, key=lambda entry: entry.clear)
-
-
-def _apart(one: Entry, two: Entry) -> bool:
-    early, late = sorted((one, two), key=lambda entry: entry.clear)
+def _apart(early: Entry, late: Entry) -> bool:
+    """Whether `late` plainly comes after `early` (and so after everything that `early` comes after)."""
     return late.clear - early.clear >= MIN_FRAMES and late.hint > early.clear
 
 

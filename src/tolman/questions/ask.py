@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -77,34 +78,38 @@ def ask(
     families = list(families)
     wanted = _wanted(per_family, families)
     view = View(scene, sightings)
-    grid_map = _grid_map(view)
-    questions = []
-    for family in families:
-        if not wanted[family]:
-            continue
-        rng = np.random.default_rng([seed % 2**63, crc32(scene.id.encode()), crc32(family.encode())])
-        picked = pick(_DRAFTS[family](view, rng), wanted[family], rng)
-        start = int(rng.integers(1 << 16))
-        for k, draft in enumerate(picked):
-            text, options, answer = letter(draft, start + k, rng)
-            questions.append(
-                Question(
-                    problem_id=f"{scene.id}/{family}/{k}",
-                    problem=text,
-                    data_type="video",
-                    problem_type="multiple choice" if options else "numerical",
-                    options=options,
-                    solution=f"<answer>{answer}</answer>",
-                    path=path,
-                    data_source=DATA_SOURCE,
-                    scene_id=scene.id,
-                    question_type=family,
-                    answer_unit=draft.unit,
-                    cognitive_map=grid_map,
-                    evidence=draft.evidence,
-                )
-            )
-    return questions
+    shared: dict[str, Any] = {
+        "data_type": "video",
+        "path": path,
+        "data_source": DATA_SOURCE,
+        "scene_id": scene.id,
+        "cognitive_map": _grid_map(view),
+    }
+    return [
+        question for family in families for question in _family(view, family, wanted[family], seed, shared)
+    ]
+
+
+def _family(view: View, family: str, number: int, seed: int, shared: dict[str, Any]) -> Iterator[Question]:
+    """Up to `number` questions of one family; its random numbers depend on seed, scene and family alone."""
+    if not number:
+        return
+    rng = np.random.default_rng([seed % 2**63, crc32(view.scene.id.encode()), crc32(family.encode())])
+    picked = pick(_DRAFTS[family](view, rng), number, rng)
+    start = int(rng.integers(1 << 16))
+    for k, draft in enumerate(picked):
+        text, options, answer = letter(draft, start + k, rng)
+        yield Question(
+            problem_id=f"{view.scene.id}/{family}/{k}",
+            problem=text,
+            problem_type="multiple choice" if options else "numerical",
+            options=options,
+            solution=f"<answer>{answer}</answer>",
+            question_type=family,
+            answer_unit=draft.unit,
+            evidence=draft.evidence,
+            **shared,
+        )
 
 
 def pick(drafts: Sequence[Draft], number: int, rng: np.random.Generator) -> list[Draft]:

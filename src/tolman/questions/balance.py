@@ -36,7 +36,8 @@ _FIXED_TEXTS = frozenset({DIRECTION_EASY, DIRECTION_MEDIUM, DIRECTION_HARD, ROUT
 def balance(questions: Sequence[Question], seed: int) -> list[Question]:
     """The questions that stay, in their order; the same ones for the same questions and seed.
 
-    A family with a single answer stays as it is. Raises ValueError when a direction or route answer is no option.
+    A family with a single answer stays as it is.
+    Raises ValueError when a direction or route answer is no option.
     """
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
     for index, question in enumerate(questions):

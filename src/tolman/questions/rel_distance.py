@@ -22,7 +22,7 @@ from tolman.questions.view import View
 from tolman.scenes import Scene
 
 MIN_GAP = 0.15
-"""Metres by which the closest object must be closer than the next (94 % of the official questions)."""
+"""Metres by which the closest object must be closer than the next (as in 93 % of the official ones)."""
 
 TIE = 1e-6
 """Two distances that differ by less (metres) have no closest."""

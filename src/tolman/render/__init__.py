@@ -1,1 +1,2 @@
-"""Scenes as pictures, on a CPU: furniture from boxes, camera walks, ray casting to RGB, depth and item ids."""
+"""Scenes as pictures, on a CPU: furniture from boxes, camera walks, ray casting to RGB, depth and item
+ids."""

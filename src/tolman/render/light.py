@@ -21,7 +21,8 @@ BACKDROP = (0.035, 0.04, 0.05)
 
 class Light(NamedTuple):
     """A lamp: position (3,), radius in metres (its shadows soften when pixels are sampled more than once),
-    colour (3,) of linear light at 1 m before fall-off, reach in metres: where its light has fallen to a half."""
+    colour (3,) of linear light at 1 m before fall-off, reach in metres: where its light has fallen to a
+    half."""
 
     position: Floats
     radius: float
@@ -30,8 +31,8 @@ class Light(NamedTuple):
 
 
 class Shade(NamedTuple):
-    """Contact shade of the floor: image (rows along y, columns along x) of factors in [0, 1], the lower corner
-    (2,) of its first cell and cells per metre."""
+    """Contact shade of the floor: image (rows along y, columns along x) of factors in [0, 1], the lower
+    corner (2,) of its first cell and cells per metre."""
 
     image: Float32
     corner: tuple[float, float]
@@ -39,7 +40,8 @@ class Shade(NamedTuple):
 
 
 class Lighting(NamedTuple):
-    """Everything that lights a scene. low, high: z of floor and ceiling; ambient: strength of the even light."""
+    """Everything that lights a scene. low, high: z of floor and ceiling; ambient: strength of the even
+    light."""
 
     lights: tuple[Light, ...]
     shade: Shade
@@ -49,7 +51,8 @@ class Lighting(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """What rays hit: triangle numbers (n,) (-1: nothing), barycentric u and v (n,), distance along the ray (n,)."""
+    """What rays hit: triangle numbers (n,) (-1: nothing), barycentric u and v (n,), distance along the ray
+    (n,)."""
 
     triangle: npt.NDArray[np.int32]
     u: Float32
@@ -68,19 +71,21 @@ def _tone_table() -> npt.NDArray[np.uint8]:
 def toned(light: Float32) -> npt.NDArray[np.uint8]:
     """8-bit colours of linear light of any shape."""
     index = np.minimum(light * np.float32(2048), np.float32(8191)).astype(np.int32)
-    return _tone_table()[index]
+    return np.asarray(_tone_table()[index])
 
 
 def _texture(
-    mesh: Mesh, hit: npt.NDArray[np.int32], point: Float32, depth: Float32, angle: float
+    mesh: Mesh, scaled: Float32, hit: npt.NDArray[np.int32], point: Float32, depth: Float32, angle: float
 ) -> Float32:
-    """Factors (n,) of the surfaces' patterns; coarser where a pixel (`angle` radians wide) covers more."""
+    """Factors (n,) of the surfaces' patterns; coarser where a pixel (`angle` radians wide) covers more.
+
+    scaled (6, triangles): texture axes u, then v, in texels per metre.
+    """
     book = atlas()
     texture = mesh.texture[hit]
     scale = book.per_metre[texture]
-    u, v = mesh.axis_u[:, hit], mesh.axis_v[:, hit]
-    across = (point[0] * u[0] + point[1] * u[1] + point[2] * u[2]) * scale
-    down = (point[0] * v[0] + point[1] * v[1] + point[2] * v[2]) * scale
+    across = point[0] * scaled[0][hit] + point[1] * scaled[1][hit] + point[2] * scaled[2][hit]
+    down = point[0] * scaled[3][hit] + point[1] * scaled[4][hit] + point[2] * scaled[5][hit]
     # the exponent of a float is the whole part of its logarithm to the base 2
     covered = np.maximum(depth * scale * np.float32(1.5 * angle), np.float32(1.0))
     level = np.minimum((covered.view(np.int32) >> 23) - 127, LEVELS - 1)
@@ -88,12 +93,12 @@ def _texture(
     column = np.right_shift(np.floor(across).astype(np.int32) & (SIDE - 1), level)
     row = np.right_shift(np.floor(down).astype(np.int32) & (SIDE - 1), level)
     start = book.starts[level] + texture * side * side
-    return book.texels[start + row * side + column]
+    return np.asarray(book.texels[start + row * side + column])
 
 
 def _normals(mesh: Mesh, hits: Hits, hit: npt.NDArray[np.int32], direction: Float32) -> Float32:
     """Unit normals (3, n) that face the viewer, bent on round triangles."""
-    normal = mesh.normal[:, hit]
+    normal = np.stack([mesh.normal[k][hit] for k in range(3)])
     bent = np.flatnonzero(mesh.is_round[hit])
     if len(bent):
         triangle = hit[bent]
@@ -102,14 +107,17 @@ def _normals(mesh: Mesh, hits: Hits, hit: npt.NDArray[np.int32], direction: Floa
         some /= np.maximum(np.sqrt(some[0] ** 2 + some[1] ** 2 + some[2] ** 2), np.float32(1e-6))
         normal[:, bent] = some
     away = normal[0] * direction[0] + normal[1] * direction[1] + normal[2] * direction[2] > 0
-    return np.where(away, -normal, normal)
+    normal *= np.where(away, np.float32(-1), np.float32(1))
+    return normal
 
 
-def _ambient(mesh: Mesh, hit: npt.NDArray[np.int32], point: Float32, normal: Float32, light: Lighting) -> Float32:
+def _ambient(
+    mesh: Mesh, hit: npt.NDArray[np.int32], point: Float32, normal: Float32, light: Lighting
+) -> Float32:
     """Even light (n,): more from above, less in corners, next to the floor and under furniture."""
     above = point[2] - np.float32(light.low)
     under = np.float32(light.high) - point[2]
-    sky = np.float32(0.82) + np.float32(0.18) * normal[2]
+    sky = np.float32(0.86) + np.float32(0.14) * np.maximum(normal[2], np.float32(-0.2))
     corner = np.float32(0.72) + np.float32(0.28) * np.minimum(np.maximum(above, 0) * np.float32(2.2), 1)
     corner *= np.float32(0.88) + np.float32(0.12) * np.minimum(np.maximum(under, 0) * np.float32(3.0), 1)
     flat = np.flatnonzero((above < 0.01) & (mesh.item[hit] == STRUCTURE))
@@ -119,7 +127,20 @@ def _ambient(mesh: Mesh, hit: npt.NDArray[np.int32], point: Float32, normal: Flo
         y = ((point[1, flat] - shade.corner[1]) * shade.per_metre).astype(np.int32)
         rows, columns = shade.image.shape
         corner[flat] = shade.image[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
-    return sky * corner * np.float32(light.ambient)
+    return np.asarray(sky * corner * np.float32(light.ambient))
+
+
+class _Surface(NamedTuple):
+    """What is lit: points, unit normals and viewing directions (3, n), gloss (n,)."""
+
+    point: Float32
+    normal: Float32
+    direction: Float32
+    gloss: Float32
+
+
+def _dot(a: list[Float32], b: list[Float32]) -> Float32:
+    return np.asarray(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
 
 
 class Shader:
@@ -127,21 +148,28 @@ class Shader:
 
     def __init__(self, mesh: Mesh, caster: EmbreeScene, lighting: Lighting) -> None:
         self.mesh, self.caster, self.lighting = mesh, caster, lighting
+        per_metre = atlas().per_metre[mesh.texture]
+        self.scaled = np.concatenate([mesh.axis_u, mesh.axis_v]) * per_metre
 
     def colours(
-        self, origin: Floats, direction: Float32, hits: Hits, angle: float, sample: tuple[float, float] = (0.0, 0.0)
+        self,
+        origin: Floats,
+        direction: Float32,
+        hits: Hits,
+        angle: float,
+        sample: tuple[float, float] = (0.0, 0.0),
     ) -> Float32:
-        """Linear light (3, n) along rays from `origin` (3,) with `direction` (3, n). angle: radians across a pixel.
-        sample: where on the lamps, in [-1, 1]², shadows are cast from."""
+        """Linear light (3, n) along rays from `origin` (3,) with `direction` (3, n). angle: radians across a
+        pixel. sample: where on the lamps, in [-1, 1]², shadows are cast from."""
+        seen = np.flatnonzero(hits.triangle >= 0)
+        start = origin.astype(np.float32)
+        if len(seen) == len(hits.triangle):
+            return self._shaded(start, direction, hits, angle, sample)
         out = np.empty((3, len(hits.triangle)), np.float32)
         out[:] = np.array(BACKDROP, np.float32)[:, None]
-        seen = np.flatnonzero(hits.triangle >= 0)
-        if len(seen) == 0:
-            return out
-        if len(seen) < len(hits.triangle):
-            hits = Hits(*(values[seen] for values in hits))
-            direction = direction[:, seen]
-        out[:, seen] = self._shaded(origin.astype(np.float32), direction, hits, angle, sample)
+        if len(seen):
+            hits = Hits(hits.triangle[seen], hits.u[seen], hits.v[seen], hits.distance[seen])
+            out[:, seen] = self._shaded(start, direction[:, seen], hits, angle, sample)
         return out
 
     def _shaded(
@@ -150,67 +178,62 @@ class Shader:
         mesh, hit = self.mesh, hits.triangle
         point = origin[:, None] + hits.distance * direction
         normal = _normals(mesh, hits, hit, direction)
-        albedo = mesh.colour[:, hit] * _texture(mesh, hit, point, hits.distance, angle)
         even = _ambient(mesh, hit, point, normal, self.lighting)
-        glow = mesh.glow[hit]
-        even += np.float32(0.9) * glow
+        even += np.float32(0.9) * mesh.glow[hit]
         total = [even * np.float32(tint) for tint in (0.98, 1.0, 1.03)]
-        gloss = mesh.gloss[hit]
+        surface = _Surface(point, normal, direction, mesh.gloss[hit])
         shine = np.zeros_like(even)
         for light in self.lighting.lights:
-            strength, facing = self._lit(light, point, normal, sample)
+            reached, strength = self._lit(light, surface, sample, shine)
             for channel, tint in enumerate(light.colour):
-                total[channel] += strength * np.float32(tint)
-            shine += self._shine(light, point, normal, direction, gloss, facing, strength)
-        return np.stack([albedo[k] * total[k] + shine for k in range(3)])
+                total[channel][reached] += strength * np.float32(tint)
+        pattern = _texture(mesh, self.scaled, hit, point, hits.distance, angle)
+        return np.stack([mesh.colour[k][hit] * pattern * total[k] + shine for k in range(3)])
 
     def _lit(
-        self, light: Light, point: Float32, normal: Float32, sample: tuple[float, float]
-    ) -> tuple[Float32, npt.NDArray[np.int64]]:
-        """Light (n,) that arrives from a lamp, and which points it reaches."""
+        self, light: Light, surface: _Surface, sample: tuple[float, float], shine: Float32
+    ) -> tuple[npt.NDArray[np.int64], Float32]:
+        """Which points a lamp reaches and how strongly; adds its highlights to `shine` (n,)."""
+        point, normal = surface.point, surface.normal
         lamp = (light.position + light.radius * np.array([*sample, 0.0])).astype(np.float32)
-        to = lamp[:, None] - point
-        square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
-        cosine = (to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2]) / np.sqrt(square)
-        strength = np.zeros_like(square)
-        facing = np.flatnonzero(cosine > 0)
-        start = (point[:, facing] + np.float32(2e-3) * normal[:, facing]).T
-        way = (lamp - start).astype(np.float32)
-        blocked = self.caster.run(
-            np.ascontiguousarray(start), way, np.full(len(way), 0.999, np.float32), query="OCCLUDED"
-        )
-        facing = facing[blocked < 0]
+        to = [lamp[k] - point[k] for k in range(3)]
+        facing = np.flatnonzero(to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2] > 0)
+        start = np.empty((len(facing), 3), np.float32)
+        for k in range(3):
+            start[:, k] = point[k][facing] + np.float32(2e-3) * normal[k][facing]
+        far = np.full(len(facing), 0.999, np.float32)
+        open_ = self.caster.run(start, lamp - start, far, query="OCCLUDED") < 0
+        facing = facing[open_]
+        way = [lamp[k] - start[:, k][open_] for k in range(3)]
+        bent = [normal[k][facing] for k in range(3)]
+        square = _dot(way, way)
+        cosine = np.maximum(_dot(way, bent), 0) / np.sqrt(square)
         half = np.float32(light.reach**2)
-        strength[facing] = cosine[facing] * half / (half + square[facing])
-        return strength, facing
+        strength = cosine * half / (half + square)
+        self._shine(surface, facing, way, bent, square, shine)
+        return facing, strength
 
+    @staticmethod
     def _shine(
-        self,
-        light: Light,
-        point: Float32,
-        normal: Float32,
-        direction: Float32,
-        gloss: Float32,
+        surface: _Surface,
         facing: npt.NDArray[np.int64],
-        strength: Float32,
-    ) -> Float32:
-        """Highlights (n,) of a lamp on glossy surfaces."""
-        out = np.zeros_like(gloss)
-        some = facing[gloss[facing] > 0]
+        way: list[Float32],
+        bent: list[Float32],
+        square: Float32,
+        shine: Float32,
+    ) -> None:
+        """Add highlights on glossy points: the half-way vector's cosine to the 32nd power."""
+        gloss = surface.gloss[facing]
+        some = np.flatnonzero(gloss > 0)
         if len(some) == 0:
-            return out
-        to = light.position.astype(np.float32)[:, None] - point[:, some]
-        to /= np.sqrt((to * to).sum(axis=0))
-        view = direction[:, some] / np.sqrt((direction[:, some] ** 2).sum(axis=0))
-        half = to - view
-        half /= np.maximum(np.sqrt((half * half).sum(axis=0)), np.float32(1e-6))
-        cosine = np.maximum((half * normal[:, some]).sum(axis=0), 0)
-        sharp = cosine * cosine
-        sharp = sharp * sharp
-        sharp = sharp * sharp
-        sharp = sharp * sharp  # to the 16th
-        out[some] = gloss[some] * sharp * sharp * np.float32(0.55)
-        return out
-
-
-assert NAMES[0] == "plain"
+            return
+        at = facing[some]
+        inverse = 1 / np.sqrt(square[some])
+        view = [surface.direction[k][at] for k in range(3)]
+        back = 1 / np.sqrt(_dot(view, view))
+        middle = [way[k][some] * inverse - view[k] * back for k in range(3)]
+        up = np.maximum(_dot(middle, [bent[k][some] for k in range(3)]), 0)
+        sharp = up * up / np.maximum(_dot(middle, middle), np.float32(1e-6))  # cosine squared
+        for _ in range(4):
+            sharp *= sharp
+        shine[at] += gloss[some] * sharp * np.float32(0.55)

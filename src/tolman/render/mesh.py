@@ -23,8 +23,8 @@ class Mesh(NamedTuple):
 
     corners (n, 3, 3). item (n,): item number or STRUCTURE. colour (3, n): linear light. normal (3, n): flat.
     bend (6, n): how the normal changes along the triangle's two barycentric coordinates (zero where flat).
-    is_round (n,): True where it bends. axis_u, axis_v (3, n): directions of texture coordinates. texture (n,).
-    gloss, glow (n,): shares in [0, 1].
+    is_round (n,): True where it bends. axis_u, axis_v (3, n): directions of texture coordinates. texture
+    (n,). gloss, glow (n,): shares in [0, 1].
     """
 
     corners: Float32
@@ -65,14 +65,16 @@ def furnish(scene: Scene, frames: list[Frame], seed: int, plain: bool) -> Mesh:
 
 
 def assemble(parts: Parts, frames: list[Frame]) -> Mesh:
-    """Turn parts into world triangles; parts of STRUCTURE are in the world frame already."""
+    """Turn parts into world triangles; nothing sticks out of its item's box."""
     shape = triangulate(parts)
     table = np.array([(*s.colour, s.item, *s.material) for s in shape.styles]).reshape(-1, 7)[shape.style]
-    axes = np.array([*(frame.axes for frame in frames), np.eye(3)])
-    origins = np.array([*(frame.origin for frame in frames), np.zeros(3)])
+    axes = np.array([frame.axes for frame in frames]).reshape(-1, 3, 3)
+    origins = np.array([frame.origin for frame in frames]).reshape(-1, 3)
     item = table[:, 3].astype(np.int64)
-    turn = axes[item]  # STRUCTURE is -1: the last row
-    corners = np.einsum("nki,nij->nkj", shape.corners, turn) + origins[item][:, None]
+    turn = axes[item]
+    sizes = np.array([frame.size for frame in frames]).reshape(-1, 3)
+    inside = np.clip(shape.corners, 0, sizes[item][:, None])  # an item never leaves its box
+    corners = np.einsum("nki,nij->nkj", inside, turn) + origins[item][:, None]
     normals = np.einsum("nki,nij->nkj", shape.normals, turn)
     edges = np.concatenate([normals[:, 1] - normals[:, 0], normals[:, 2] - normals[:, 0]], axis=1)
     rows = np.arange(len(item))

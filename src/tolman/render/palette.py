@@ -111,7 +111,8 @@ COLOURS: dict[str, tuple[int, int]] = {
 
 
 def guessed(category: str) -> tuple[Colour, Colour]:
-    """Main and accent colour of a category not in the table: the same in every process (crc32 of its name)."""
+    """Main and accent colour of a category not in the table: the same in every process (crc32 of its
+    name)."""
     code = zlib.crc32(category.encode())
     hue = (code & 0xFFFF) / 0x10000
     value = 0.5 + 0.35 * (code >> 16 & 0xFF) / 255

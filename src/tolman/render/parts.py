@@ -1,7 +1,8 @@
-"""Solid parts of furniture: boxes, tubes and blobs in an item's own metric frame, turned into triangles in bulk.
+"""Solid parts of furniture: boxes, tubes and blobs in an item's own metric frame, turned into triangles in
+bulk.
 
-An item's own frame has its origin in a lower corner of its box: x runs over the width, y over the depth (the front
-is y = 0), z up. Every part lies within the box, so that what is drawn is what the scene says.
+An item's own frame has its origin in a lower corner of its box: x runs over the width, y over the depth (the
+front is y = 0), z up. Every part lies within the box, so that what is drawn is what the scene says.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]
 
-SIDES = 12
+SIDES = 16
 """Sides of a tube."""
 
 
@@ -38,12 +39,18 @@ BRICK = Material(texture=7)
 STONE = Material(texture=8, gloss=0.25)
 
 
+RECESS = 5e-5
+"""Metres by which a part lies deeper than the item's next one: of two faces in one plane the later part's
+shows."""
+
+
 class Style(NamedTuple):
-    """What every triangle of a part shares."""
+    """What every triangle of a part shares; order is the part's number within its item."""
 
     item: int
     colour: Colour
     material: Material
+    order: int
 
 
 @dataclass
@@ -77,6 +84,11 @@ class Kit:
         self.parts, self.item, self.rng = parts, item, rng
         self.w, self.d, self.h = size
         self.colour, self.accent = colour, accent
+        self.count = 0
+
+    def _style(self, colour: Colour, material: Material) -> Style:
+        self.count += 1
+        return Style(self.item, colour, material, self.count)
 
     def box(
         self,
@@ -90,7 +102,7 @@ class Kit:
         """A box; `top` = (x0, x1, y0, y1) at its upper face where that differs (tapered or slanted)."""
         x0, x1, y0, y1 = top if top is not None else (*x, *y)
         self.parts.boxes.append((*x, *y, *z, x0, x1, y0, y1))
-        self.parts.box_styles.append(Style(self.item, colour, material))
+        self.parts.box_styles.append(self._style(colour, material))
 
     def tube(
         self,
@@ -107,7 +119,7 @@ class Kit:
         last = first if end_radius is None else end_radius
         last = last if isinstance(last, tuple) else (last, last)
         self.parts.tubes.append((*start, *end, *first, *last, axis))
-        self.parts.tube_styles.append(Style(self.item, colour, material))
+        self.parts.tube_styles.append(self._style(colour, material))
 
     def blob(
         self,
@@ -120,7 +132,7 @@ class Kit:
     ) -> None:
         """An ellipsoid in that range; a larger power makes it boxier (4: a cushion)."""
         self.parts.blobs.append((*x, *y, *z, power))
-        self.parts.blob_styles.append(Style(self.item, colour, material))
+        self.parts.blob_styles.append(self._style(colour, material))
 
 
 class Triangles(NamedTuple):
@@ -149,9 +161,32 @@ def _flat_normals(corners: Floats) -> Floats:
     return np.repeat(unit[:, None], 3, axis=1)
 
 
-def _boxes(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+def _recesses(parts: Parts) -> tuple[Floats, Floats]:
+    """Metres by which each box and each tube is drawn smaller on every side: RECESS times the parts after
+    it."""
+    boxes = np.array([(style.item, style.order) for style in parts.box_styles], dtype=np.int64).reshape(-1, 2)
+    tubes = np.array([(style.item, style.order) for style in parts.tube_styles], dtype=np.int64).reshape(
+        -1, 2
+    )
+    blobs = np.array([(style.item, style.order) for style in parts.blob_styles], dtype=np.int64).reshape(
+        -1, 2
+    )
+    every = np.concatenate([boxes, tubes, blobs])
+    last = np.zeros(every[:, 0].max(initial=0) + 1, np.int64)
+    np.maximum.at(last, every[:, 0], every[:, 1])
+    deeper = [
+        np.asarray(RECESS * (last[rows[:, 0]] - rows[:, 1]), dtype=np.float64) for rows in (boxes, tubes)
+    ]
+    return deeper[0], deeper[1]
+
+
+def _boxes(rows: list[tuple[float, ...]], recess: Floats) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Corners (12 n, 3, 3), their normals, and texture axes (12 n, 2): u along the part's longer side."""
     b = np.array(rows)
+    for low in (0, 2, 4, 6, 8):
+        inset = np.minimum(recess, 0.1 * np.abs(b[:, low + 1] - b[:, low]))
+        b[:, low] += inset
+        b[:, low + 1] -= inset
     vertices = np.empty((len(b), 8, 3))
     for k in range(8):
         shift = 6 if k & 4 else 0
@@ -167,9 +202,14 @@ def _boxes(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats, npt.NDArray[n
     return corners, _flat_normals(corners), uv.reshape(-1, 2)
 
 
-def _tubes(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+def _tubes(rows: list[tuple[float, ...]], recess: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Corners (n * (4 * SIDES - 4), 3, 3), normals, and which triangles are round."""
     t = np.array(rows)
+    along, n = t[:, 10].astype(int), np.arange(len(t))
+    length = t[n, 3 + along] - t[n, along]
+    inset = np.sign(length) * np.minimum(recess, 0.1 * np.abs(length))
+    t[n, along] += inset
+    t[n, 3 + along] -= inset
     angle = np.arange(SIDES) * (2 * np.pi / SIDES)
     circle = np.stack([np.cos(angle), np.sin(angle), np.zeros(SIDES)], axis=1)
     bottom = np.zeros((len(t), SIDES, 3))
@@ -177,7 +217,7 @@ def _tubes(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats, npt.NDArray[n
     top = np.zeros_like(bottom)
     top[..., :2] = circle[None, :, :2] * t[:, None, 8:10]
     # rings are made around z, then turned so that z becomes the tube's axis (a cyclic turn keeps handedness)
-    turn = np.array([[2, 0, 1], [1, 2, 0], [0, 1, 2]])[t[:, 10].astype(int)]
+    turn = np.array([[2, 0, 1], [1, 2, 0], [0, 1, 2]])[along]
     normal = np.broadcast_to(circle, bottom.shape) / np.maximum(t[:, None, 6:9], 1e-9)
     normal = normal * np.array([1.0, 1.0, 0.0])
     normal = normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-9)
@@ -194,7 +234,8 @@ def _tubes(rows: list[tuple[float, ...]]) -> tuple[Floats, Floats, npt.NDArray[n
         axis=1,
     )
     side_normal = np.concatenate(
-        [np.stack([normal[:, k], normal[:, m], normal[:, m]], axis=2), normal[:, np.stack([k, m, k], 1)]], axis=1
+        [np.stack([normal[:, k], normal[:, m], normal[:, m]], axis=2), normal[:, np.stack([k, m, k], 1)]],
+        axis=1,
     )
     fan = np.stack([np.zeros(SIDES - 2, int), np.arange(1, SIDES - 1), np.arange(2, SIDES)], axis=1)
     caps = np.concatenate([bottom[:, fan[:, ::-1]], top[:, fan]], axis=1)
@@ -242,8 +283,9 @@ def triangulate(parts: Parts) -> Triangles:
     """All parts as triangles, in the order boxes, tubes, blobs."""
     corners, normals, rounds, uvs, styles = [], [], [], [], []
     empty = np.zeros((0, 3, 3))
+    box_recess, tube_recess = _recesses(parts)
     if parts.boxes:
-        box, normal, uv = _boxes(parts.boxes)
+        box, normal, uv = _boxes(parts.boxes, box_recess)
         corners.append(box)
         normals.append(normal)
         rounds.append(np.zeros(len(box), bool))
@@ -254,7 +296,7 @@ def triangulate(parts: Parts) -> Triangles:
         if not rows:
             continue
         if kind == "tube":
-            shape, normal, is_round = _tubes(rows)
+            shape, normal, is_round = _tubes(rows, tube_recess)
         else:
             shape, normal = _blobs(rows)
             is_round = np.ones(len(shape), bool)

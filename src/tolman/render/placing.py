@@ -15,19 +15,22 @@ THINNEST = 0.01
 """Metres: boxes thinner than this are drawn this thick."""
 
 WIDE = frozenset(
-    "sofa couch bookshelf shelf cabinet wardrobe closet dresser tv monitor door window radiator heater whiteboard "
-    "mirror piano keyboard counter fireplace laptop microwave bench desk clock cutting_board pillow cushion guitar "
-    "headphones power_strip shoe_rack coat_hanger towel curtain picture tv_stand stove".replace("_", " ").split(" ")
-) | {"cutting board", "power strip", "shoe rack", "coat hanger", "tv stand"}
+    (
+        "sofa", "couch", "bookshelf", "shelf", "cabinet", "wardrobe", "closet", "dresser", "tv", "tv stand",
+        "monitor", "door", "window", "radiator", "heater", "whiteboard", "mirror", "piano", "keyboard",
+        "counter", "fireplace", "laptop", "microwave", "bench", "desk", "clock", "cutting board", "pillow", "cushion",
+        "guitar", "headphones", "power strip", "shoe rack", "coat hanger", "towel", "curtain", "picture", "stove",
+    )
+)  # fmt: skip
 """Categories whose front lies along their longer side."""
 
-LONG = frozenset({"bed", "toilet", "computer tower", "computer mouse", "bathtub", "mattress", "shoes", "printer"})
+LONG = frozenset({"bed", "toilet", "computer tower", "computer mouse", "mattress", "shoes", "printer"})
 """Categories whose front lies along their shorter side."""
 
 
 class Frame(NamedTuple):
-    """origin (3,): the lower front left corner; axes (3, 3): rows are own x (width), y (depth, the front faces -y)
-    and z (up) in the world, right-handed; size (3,): width, depth, height in metres."""
+    """origin (3,): the lower front left corner; axes (3, 3): rows are own x (width), y (depth, the front
+    faces -y) and z (up) in the world, right-handed; size (3,): width, depth, height in metres."""
 
     origin: Floats
     axes: Floats

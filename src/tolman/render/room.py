@@ -62,8 +62,8 @@ _TEXTURE = {"planks": 3, "tiles": 4, "carpet": 5}
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """polygon (n, 2): the walls' inside in metres, counter-clockwise. low: z of the floor; height: ceiling over it.
-    floor_kind, colours: looks, drawn from the seed."""
+    """polygon (n, 2): the walls' inside in metres, counter-clockwise. low: z of the floor; height: ceiling
+    over it. floor_kind, colours: looks, drawn from the seed."""
 
     polygon: Floats
     low: float
@@ -85,7 +85,8 @@ class Room:
 
 
 def _smallest_rectangle(points: Floats, area: float) -> Floats:
-    """The rectangle (4, 2) of least area around points (n, 2), widened evenly by at least MARGIN to `area` m²."""
+    """The rectangle (4, 2) of least area around points (n, 2), widened evenly by at least MARGIN to `area`
+    m²."""
     best: tuple[float, float, Floats, Floats] | None = None
     for angle in np.linspace(0, np.pi / 2, 60, endpoint=False):
         c, s = np.cos(angle), np.sin(angle)
@@ -106,20 +107,21 @@ def _smallest_rectangle(points: Floats, area: float) -> Floats:
 
 
 def _floor_height(scene: Scene) -> float:
-    """z of the floor: 0 where the scene has a floor polygon; otherwise the lowest item's lower side, where things
-    that never stand on a floor count as high up as they usually hang or lie."""
+    """z of the floor: 0 where the scene has a floor polygon; otherwise the lowest item's lower side, where
+    things that never stand on a floor count as high up as they usually hang or lie."""
     if scene.floor is not None or not scene.items:
         return 0.0
     bottoms = [
-        (item.box.corners[:, 2].min() - LIFT.get(item.category, 0.0), item.category in LIFT) for item in scene.items
+        (item.box.corners[:, 2].min() - LIFT.get(item.category, 0.0), item.category in LIFT)
+        for item in scene.items
     ]
     standing = [low for low, lifted in bottoms if not lifted]
     return float(min(standing) if standing else min(low for low, _ in bottoms))
 
 
 def plan_room(scene: Scene, rng: np.random.Generator) -> Room:
-    """The room of a scene: its floor polygon, or a rectangle around its items with its floor area; walls as high
-    as the scene says, or else as its tallest item and at least 2.4 m."""
+    """The room of a scene: its floor polygon, or a rectangle around its items with its floor area; walls as
+    high as the scene says, or else as its tallest item and at least 2.4 m."""
     low = _floor_height(scene)
     corners = np.concatenate([item.box.corners for item in scene.items]) if scene.items else np.zeros((1, 3))
     if scene.floor is not None:
@@ -131,7 +133,9 @@ def plan_room(scene: Scene, rng: np.random.Generator) -> Room:
     height = scene.height if scene.height is not None else max(2.4, float(corners[:, 2].max()) - low + 0.05)
     kind = FLOORS[int(rng.integers(len(FLOORS)))]
     floor_colours = _FLOOR_COLOURS[kind]
-    floor_colour = scaled(rgb(floor_colours[int(rng.integers(len(floor_colours)))]), float(rng.uniform(0.9, 1.08)))
+    floor_colour = scaled(
+        rgb(floor_colours[int(rng.integers(len(floor_colours)))]), float(rng.uniform(0.9, 1.08))
+    )
     wall_colour = rgb(_WALL_COLOURS[int(rng.integers(len(_WALL_COLOURS)))])
     edge = polygon[1] - polygon[0]
     turn = float(np.arctan2(edge[1], edge[0]) + (np.pi / 2) * int(rng.integers(2)))
@@ -149,8 +153,9 @@ def _cross(a: Floats, b: Floats, c: Floats) -> float:
 
 
 def triangles_of(polygon: Floats) -> npt.NDArray[np.int64]:
-    """Corner numbers (n - 2, 3) of counter-clockwise triangles that fill a simple counter-clockwise polygon (n, 2),
-    concave ones too, by cutting ears. Raises ValueError where none is left: the outline crosses itself."""
+    """Corner numbers (n - 2, 3) of counter-clockwise triangles that fill a simple counter-clockwise polygon
+    (n, 2), concave ones too, by cutting ears. Raises ValueError where none is left: the outline crosses
+    itself."""
     left, ears = list(range(len(polygon))), []
     while len(left) > 3:
         for k in range(len(left)):
@@ -160,7 +165,9 @@ def triangles_of(polygon: Floats) -> npt.NDArray[np.int64]:
             if turn < -1e-12:
                 continue
             inside = any(
-                _cross(a, b, polygon[p]) >= 0 and _cross(b, c, polygon[p]) >= 0 and _cross(c, a, polygon[p]) >= 0
+                _cross(a, b, polygon[p]) >= 0
+                and _cross(b, c, polygon[p]) >= 0
+                and _cross(c, a, polygon[p]) >= 0
                 for p in left
                 if p not in (i, j, m)
             )
@@ -181,7 +188,7 @@ def _outline(polygon: Floats, distance: float) -> Floats:
     before = np.roll(out, 1, axis=0)
     mitre = out + before
     scale = np.maximum(np.sum(mitre * out, axis=1, keepdims=True), 0.2)
-    return polygon + distance * mitre / scale
+    return np.asarray(polygon + distance * mitre / scale)
 
 
 class _Surfaces:
@@ -192,16 +199,25 @@ class _Surfaces:
         self.rows: list[tuple[float, ...]] = []
 
     def add(
-        self, corners: Floats, colour: Colour, texture: int, u: tuple[float, float, float], v: tuple[float, float, float],
+        self,
+        corners: Floats,
+        colour: Colour,
+        texture: int,
+        u: tuple[float, float, float],
+        v: tuple[float, float, float],
         gloss: float = 0.0,
+        glow: float = 0.0,
     ) -> None:
         """Triangles (k, 3, 3) that share a look."""
         self.corners.append(corners)
-        self.rows.extend([(*linear(colour), *u, *v, texture, gloss)] * len(corners))
+        self.rows.extend([(*linear(colour), *u, *v, texture, gloss, glow)] * len(corners))
 
     def band(self, inner: Floats, outer: Floats, z0: float, z1: float, colour: Colour, texture: int) -> None:
         """A strip between two outlines at two heights: walls (same outline) or ledges (same height)."""
-        a, b = np.column_stack([inner, np.full(len(inner), z0)]), np.column_stack([outer, np.full(len(outer), z1)])
+        a, b = (
+            np.column_stack([inner, np.full(len(inner), z0)]),
+            np.column_stack([outer, np.full(len(outer), z1)]),
+        )
         a1, b1 = np.roll(a, -1, axis=0), np.roll(b, -1, axis=0)
         for k in range(len(a)):
             along = a1[k] - a[k]
@@ -226,12 +242,13 @@ class _Surfaces:
             axis_v=table[6:9],
             texture=table[9].astype(np.int32),
             gloss=table[10],
-            glow=np.zeros(n, np.float32),
+            glow=table[11],
         )
 
 
 def room_mesh(room: Room, ceiling: bool) -> Mesh:
-    """Floor, walls with a skirting board, and a ceiling or, without one, the tops and outsides of the walls."""
+    """Floor, walls with a skirting board, and a ceiling or, without one, the tops and outsides of the
+    walls."""
     faces = triangles_of(room.polygon)
     made = _Surfaces()
     flat = np.column_stack([room.polygon, np.full(len(room.polygon), room.low)])
@@ -240,13 +257,17 @@ def room_mesh(room: Room, ceiling: bool) -> Mesh:
     made.add(flat[faces], room.floor_colour, _TEXTURE[room.floor_kind], (c, s, 0.0), (-s, c, 0.0), gloss)
     made.band(room.polygon, room.polygon, room.low, room.high, room.wall_colour, 6)
     skirting = _outline(room.polygon, -0.012)
-    board = mixed(room.wall_colour, rgb(0xFFFFFF), 0.6) if room.floor_kind != "planks" else scaled(room.floor_colour, 0.72)
+    board = (
+        mixed(room.wall_colour, rgb(0xFFFFFF), 0.6)
+        if room.floor_kind != "planks"
+        else scaled(room.floor_colour, 0.72)
+    )
     made.band(skirting, skirting, room.low, room.low + 0.09, board, 0)
     made.band(skirting, room.polygon, room.low + 0.09, room.low + 0.09, board, 0)
     if ceiling:
         top = flat.copy()
         top[:, 2] = room.high
-        made.add(top[faces[:, ::-1]], rgb(0xF6F4EF), 6, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+        made.add(top[faces[:, ::-1]], rgb(0xF6F4EF), 6, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), glow=0.22)
     else:
         outside = _outline(room.polygon, WALL)
         made.band(room.polygon, outside, room.high, room.high, scaled(room.wall_colour, 0.62), 0)

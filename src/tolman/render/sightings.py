@@ -25,7 +25,8 @@ class Sightings:
     def __post_init__(self) -> None:
         if self.pixels_TI.ndim != 2 or self.times_T.shape != self.pixels_TI.shape[:1]:
             raise ValueError(
-                f"sightings need pixels (T, I) and times (T,), got {self.pixels_TI.shape} and {self.times_T.shape}"
+                "sightings need pixels (T, I) and times (T,), "
+                f"got {self.pixels_TI.shape} and {self.times_T.shape}"
             )
 
     def first_frame(self, scene: Scene, category: str, min_share: float = 0.002) -> int | None:

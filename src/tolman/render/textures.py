@@ -1,4 +1,5 @@
-"""Greyscale surface patterns, with coarser copies for far surfaces: what keeps a floor from looking like paper."""
+"""Greyscale surface patterns, with coarser copies for far surfaces: what keeps a floor from looking like
+paper."""
 
 from __future__ import annotations
 
@@ -42,8 +43,11 @@ def _wood(rng: np.random.Generator) -> Image:
     return 1 + 0.07 * rings + 0.05 * _noise(rng, (0.6, 14))
 
 
-def _grid(rows: int, columns: int, shift: Image, gap: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Cell numbers of a brick bond, (SIDE, SIDE), and where the joints are (True). shift: (rows,) of a cell."""
+def _grid(
+    rows: int, columns: int, shift: Image, gap: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Cell numbers of a brick bond, (SIDE, SIDE), and where the joints are (True). shift: (rows,) of a
+    cell."""
     v, u = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
     row = v * rows // SIDE
     moved = (u + (shift[row] * SIDE / columns).astype(np.int64)) % SIDE
@@ -54,7 +58,7 @@ def _grid(rows: int, columns: int, shift: Image, gap: int) -> tuple[npt.NDArray[
 
 def _planks(rng: np.random.Generator) -> Image:
     rows, columns = 16, 2
-    cell, joint = _grid(rows, columns, rng.random(rows), 1)
+    cell, joint = _grid(rows, columns, np.asarray(rng.random(rows)), 1)
     tone = rng.normal(1.0, 0.11, rows * columns)[cell]
     grain = 0.05 * _noise(rng, (0.8, 18)) + 0.02 * _noise(rng, (3, 40))
     return np.where(joint, 0.5, tone + grain)
@@ -67,7 +71,7 @@ def _tiles(rng: np.random.Generator) -> Image:
 
 
 def _brick(rng: np.random.Generator) -> Image:
-    cell, joint = _grid(10, 4, np.arange(10) % 2 * 0.5, 3)
+    cell, joint = _grid(10, 4, (np.arange(10) % 2 * 0.5).astype(np.float64), 3)
     return np.where(joint, 1.25, rng.normal(0.95, 0.12, 40)[cell] + 0.06 * _noise(rng, (1.5, 1.5)))
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tolman.cogmap.draw import draw_map
-from tolman.cogmap.map import CognitiveMap
-from tolman.cogmap.parse import parse_map
+from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map
 from tolman.report.folder import Row, RunFiles
 from tolman.report.html import Html, join, shortened, tag
 from tolman.report.png import data_uri, png_bytes
 from tolman.report.sections import spread
 from tolman.video.clip import read_clip
 from tolman.video.errors import ClipError
+from tolman.video.resize import resize
 
 CLIPS = 6
 FRAMES = 8
-FRAME_SIZE = (128, 128)
+FRAME_HEIGHT = 120
 
 
 def clips(run: RunFiles) -> Html:
@@ -37,55 +36,56 @@ def clips(run: RunFiles) -> Html:
 
 
 def _choose(rows: list[Row]) -> list[Row]:
-    """One row per clip, those with a drawn map first, evenly spread over the file."""
-    first: dict[str, Row] = {}
+    """Clips evenly spread over the file, one row of each: one with a map where there is one, of varying
+    tasks.
+    """
+    by_clip: dict[str, list[Row]] = {}
     for row in rows:
-        clip = str(row.get("clip", ""))
-        if clip not in first or (
-            "<map>" in str(row.get("raw")) and "<map>" not in str(first[clip].get("raw"))
-        ):
-            first[clip] = row
-    drawn = [row for row in first.values() if "<map>" in str(row.get("raw"))]
-    pool = drawn or list(first.values())
-    return [pool[k] for k in spread(len(pool), CLIPS)]
+        by_clip.setdefault(str(row.get("clip", "")), []).append(row)
+    members = list(by_clip.values())
+    chosen = []
+    for turn, k in enumerate(spread(len(members), CLIPS)):
+        pool = [row for row in members[k] if "<map>" in str(row.get("raw"))] or members[k]
+        chosen.append(pool[turn * len(pool) // CLIPS])
+    return chosen
 
 
 def _clip(run: RunFiles, before: Row | None, after: Row) -> Html:
+    """One clip: its frames, one question about it, the true map and what was drawn."""
     truth = map_of(after.get("cognitive_map"))
-    maps = [_figure(picture(truth), "true map") if truth else Html("")]
-    named = [("before", before), ("after", after)] if before else [("drawn", after)]
-    for name, row in named:
-        assert row is not None
-        parsed = parse_map(str(row.get("raw", "")))
-        caption = f"{name} (score of the answer {100 * (row.get('score') or 0):.0f})"
-        drawing = (
-            picture(parsed.map, truth)
-            if parsed.map
-            else tag("div", f"no map: {parsed.reason}", class_="none")
-        )
-        maps.append(_figure(drawing, caption))
-    answers = [
-        f"{name}: {str(row['prediction'])[:60]!r}" for name, row in named if row and row.get("prediction")
-    ]
-    asked = tag(
-        "p",
-        str(after.get("question", "")),
-        " ",
-        tag("small", "; ".join(map(str, after.get("options") or []))),
-    )
-    truth_line = tag("p", f"Truth: {after.get('ground_truth', '?')}. {', '.join(answers)}", class_="note")
-    raw = tag("details", tag("summary", "what it wrote"), shortened(str(after.get("raw", ""))))
-    title = tag("h3", str(after.get("scene") or after.get("clip", "?")))
+    named = [("before", before), ("after", after)] if before is not None else [("drawn", after)]
+    maps = [_figure(picture(truth), "true")] if truth else []
+    maps += [_figure(_drawn(row), name) for name, row in named]
+    options = tag("small", " ".join(map(str, after.get("options") or [])))
+    said = "".join(f" · {name}: {_said(row)}" for name, row in named)
     return tag(
         "div",
-        title,
+        tag("h3", str(after.get("scene") or after.get("clip", "?"))),
         frames(run, after),
-        asked,
-        truth_line,
+        tag("p", str(after.get("question", "")), " ", options),
+        tag("p", f"truth: {after.get('ground_truth', '?')}{said}", class_="note"),
         tag("div", *maps, class_="maps"),
-        raw,
+        tag("details", tag("summary", "what it wrote"), shortened(str(after.get("raw", "")))),
         class_="card",
     )
+
+
+def _said(row: Row) -> str:
+    """The answer as the rule read it, and its score."""
+    if row.get("unanswered"):
+        return f"no answer ({row.get('reason', '')})"
+    score = row.get("score")
+    worth = "not gradable" if score is None else f"{100 * score:.0f} %"
+    return f"{str(row.get('extracted', '?'))[:40]} ({worth})"
+
+
+def _drawn(row: Row) -> Html:
+    """The map of a completion as a picture, or why there is none."""
+    written = extract_map_text(str(row.get("raw", "")))
+    parsed = parse_map(written.text) if written.text is not None else None
+    if parsed is not None and parsed.map is not None:
+        return picture(parsed.map)
+    return tag("div", written.reason if parsed is None else parsed.reason, class_="none")
 
 
 def frames(run: RunFiles, row: Row) -> Html:
@@ -96,12 +96,14 @@ def frames(run: RunFiles, row: Row) -> Html:
             "p", f"Clip {row.get('clip', '?')} was not found; its frames are not shown.", class_="note"
         )
     try:
-        clip = read_clip(place, frames=FRAMES, size=FRAME_SIZE)
+        clip = read_clip(place, frames=FRAMES)
     except ClipError as error:
         return tag("p", f"Frames not shown: {error}", class_="note")
+    height, width = clip.rgb_THWC.shape[1:3]
+    small = resize(clip.rgb_THWC, (FRAME_HEIGHT, max(1, round(FRAME_HEIGHT * width / height))))
     cells = [
         tag("img", src=data_uri(png_bytes(frame)), alt=f"frame {k + 1}", loading="lazy")
-        for k, frame in enumerate(clip.rgb_THWC)
+        for k, frame in enumerate(small)
     ]
     return tag("div", *cells, class_="strip")
 
@@ -123,12 +125,11 @@ def map_of(positions: Any) -> CognitiveMap | None:
     )
 
 
-def picture(drawn: CognitiveMap, truth: CognitiveMap | None = None) -> Html:
+def picture(drawn: CognitiveMap) -> Html:
     """A map as an image of its own, in which nothing can run whatever its categories are called."""
-    return tag(
-        "img", src=data_uri(draw_map(drawn, truth).encode("utf-8", "replace"), "image/svg+xml"), alt="map"
-    )
+    svg = draw_map(drawn).encode("utf-8", "replace")
+    return tag("img", src=data_uri(svg, "image/svg+xml"), alt="cognitive map")
 
 
 def _figure(content: Html, caption: str) -> Html:
-    return tag("figure", content, tag("figcaption", caption))
+    return tag("figure", tag("figcaption", caption), content)

@@ -103,7 +103,7 @@ table.reasons th:last-child, table.reasons td:last-child { text-align: left; }
 .maps img { display: block; width: 240px; max-width: 100%; background: #fff; border-radius: 6px; }
 .maps .none { width: 240px; height: 240px; border: 1px dashed var(--line); border-radius: 6px; display: grid;
   place-items: center; text-align: center; color: var(--soft); font-size: 14px; padding: 20px; }
-figcaption { color: var(--soft); font-size: 13px; padding-top: 6px; max-width: 240px; }
+figcaption { color: var(--soft); font-size: 13px; padding-bottom: 4px; }
 pre { background: var(--code); border-radius: 6px; padding: 12px 14px; margin: 8px 0; white-space: pre-wrap;
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
   overflow-wrap: anywhere; max-height: 420px; overflow-y: auto; }

@@ -27,7 +27,7 @@ def accuracy(rule: str = "corrected") -> Reward:
     corrected: the last well-formed answer after the thought; the letter as `read_letter` finds it; the
     number as `read_number` does (sign, unit, thousands commas); a truth of 0 wants exactly 0; NaN for a
     question whose own answer is no letter or no number.
-    published: SpaceR's `accuracy_reward` without its map term (SG-RLVR.py at b623af5; arXiv 2504.01805 §3):
+    published: SpaceR's `accuracy_reward` without its map term (SG-RLVR.py at b623af5; arXiv 2504.01805):
     the first answer wherever it stands; letters as exact strings, so that "B." and "(B)" are wrong; the
     first number word, "a" included, or else the first digits without their sign, so that −2.5 is as good as
     2.5; a numerical truth of 0 earns nothing (a NameError in its error handler); any number is right for a

@@ -20,11 +20,13 @@ _IN_ORDER = (
 def format(rule: str = "published") -> Reward:
     """1 for a completion of the form `<think>…</think> <answer>…</answer>`, otherwise 0.
 
-    published: SpaceR's `format_reward` (SG-RLVR.py), a full match of
-    `<think>.*?</think>\\s*<answer>.*?</answer>` over all lines: a map between thought and answer loses it,
-    but several thoughts and answers in a row keep it. strict: besides, each tag once and in order, a map
-    (at most one) inside the thought, an answer that is not empty. Time linear in the completion. Raises
-    ValueError for another rule.
+    published: SpaceR's `format_reward` (SG-RLVR.py): all of it matches
+        `<think>.*?</think>\\s*<answer>.*?</answer>`. A map between thought and answer loses it; several
+        thoughts and answers in a row keep it.
+    strict: besides, each tag once and in order, a map (at most one) inside the thought, an answer
+        that is not empty.
+
+    Time linear in the completion. Raises ValueError for another rule.
     """
     strict = choose("rule", rule, RULES) == "strict"
 

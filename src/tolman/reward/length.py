@@ -40,11 +40,11 @@ def length_bonus_G(
 ) -> Floats:
     """(G,) what to add to the rewards of a group: `bonus` to each correct completion of low..high tokens.
 
-    A completion is correct where accuracy_G (G,) > correct_above (NaN is not); fewer than `at_least` of
-    them and nobody gets anything. lengths_G (G,): tokens. Defaults are those of Video-R1 (arXiv 2503.21776
-    §3, "length reward") and SpaceR (SG_RLVR_trainer.py l. 620-629), which test the accuracy before the
-    temporal bonus and, in SpaceR, with the map bonus. Raises ValueError for shapes that differ and bad
-    bounds.
+     A completion is correct where accuracy_G (G,) > correct_above (NaN is not); fewer than `at_least` of
+     them and nobody gets anything. lengths_G (G,): tokens. Defaults are those of Video-R1 (arXiv 2503.21776
+    ) and SpaceR (SG_RLVR_trainer.py l. 620-629), which test the accuracy before the
+     temporal bonus and, in SpaceR, with the map bonus. Raises ValueError for shapes that differ and bad
+     bounds.
     """
     _check(low, high, bonus)
     accuracies = np.asarray(accuracy_G, dtype=np.float64)

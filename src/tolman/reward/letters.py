@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_LETTER = re.compile(r"\(?\s*([A-Za-z])\s*(?:\)|[.:)])?", re.ASCII)
+_LETTER = re.compile(r"\(?\s*([A-Za-z])(?:\s*\))?(?:\s*[.:])?", re.ASCII)
 _OPTION = re.compile(r"\s*\(?([A-Za-z])[.:)]\s*(.*)", re.DOTALL)
 _OTHER = re.compile(r"(?<![A-Za-z])[A-Z](?![A-Za-z])|(?<![A-Za-z])(?:or|and)(?![A-Za-z])")
 
@@ -18,8 +18,7 @@ class Choice(NamedTuple):
 
 
 def read_letter(text: str, options: tuple[str, ...] | None) -> Choice:
-    """The one option that an answer names: `B`, `b`, `B.`, `(B)`, `B)`, `B:`, or any of these with B's own
-    text.
+    """The one option that an answer names: `B`, `b`, `B.`, `(B)`, `B)`, `B:`, or a marked one with B's text.
 
     A letter inside a word or a sentence names nothing, nor do two letters ("A or B"). Text after the letter
     must be that of the option (case, blanks and a final full stop aside); where the options are not known,
@@ -35,8 +34,7 @@ def read_letter(text: str, options: tuple[str, ...] | None) -> Choice:
         return Choice(None, f"{_short(text)} names none of the options {', '.join(sorted(known))}")
     if not rest:
         return Choice(letter, "")
-    marked = match.group()[-1] in ".:)"  # "B chair" is an option too, "Bchair" and "A or B" are not
-    if not marked and not rest.startswith(" "):
+    if match.group()[-1] not in ".:)":  # "a chair", "A or B", "Bed"
         return Choice(None, f"{_short(text)} names no option")
     said = _plain(rest)
     if known:
@@ -45,7 +43,7 @@ def read_letter(text: str, options: tuple[str, ...] | None) -> Choice:
             if said == known[letter]
             else Choice(None, f"{_short(text)} is not option {letter}")
         )
-    if not marked or _OTHER.search(rest):
+    if _OTHER.search(rest):
         return Choice(None, f"{_short(text)} does not name one option")
     return Choice(letter, "")
 

@@ -25,22 +25,24 @@ def cognitive_map(
     no_truth: str = "ungraded",
     accuracy_rule: str = "corrected",
 ) -> Reward:
-    """The score of the completion's map: a term to add to accuracy, in [0, 1] (in [−1, 1] with
-    zeroes_answer).
+    """The score of the completion's map: a term to add to accuracy, in [0, 1] ([−1, 1] with zeroes_answer).
 
-    rule — calibrated: the last map inside the thought, read strictly, scored so that the best map without any
-    knowledge of the layout earns 0, with points off the grid worth nothing (`grade_map`). published:
-    SpaceR's reading and scoring of the first map anywhere, for multiple choice and numerical questions only
-    (SG-RLVR.py and extract_map.py at b623af5).
-    gate — none: every map counts; half: only where accuracy > 0.5, the published condition (for multiple
-    choice that is a right answer); correct: only where accuracy is 1. A closed gate makes the term 0. The
-    gate asks `accuracy(accuracy_rule)` itself, so that the term depends on nothing but completion and
-    question. zero_map — zeroes_answer: a map worth 0 behind an open gate makes the term −accuracy, so that
-    the sum with accuracy is 0 (published: a right answer with a bad map is worth less than one without);
-    keeps_answer: it is 0. no_truth — for a question without a true map, or one that cannot tell maps apart:
-    ungraded: NaN; no_term: 0; zero_map: what is drawn is worth 0 (published: a KeyError or TypeError that
-    ends as a reward of 0). A completion without map tags gets 0. NaN where the gate's accuracy is. Raises
-    ValueError for other options.
+    rule: calibrated — the last map inside the thought, read strictly, scored so that the best map without any
+        knowledge of the layout earns 0 and points off the grid earn nothing (`grade_map`); published —
+        SpaceR's reading and scoring of the first map anywhere, for multiple choice and numerical questions
+        only (arXiv 2504.01805; SG-RLVR.py and extract_map.py at b623af5).
+    gate: none — every map counts; half — only where accuracy > 0.5, the published condition; correct — only
+        where accuracy is 1. Behind a closed gate the term is 0. The gate asks `accuracy(accuracy_rule)`
+        itself, so that the term depends on nothing but completion and question.
+    zero_map: what a map worth 0 does behind an open gate. keeps_answer — nothing, the term is 0;
+        zeroes_answer — the term is −accuracy, so that both sum to 0 (published: a bad map is worse than
+        none).
+    no_truth: for a question without a true map or with one that cannot tell maps apart. ungraded — NaN;
+        no_term — 0; zero_map — what is drawn is worth 0 (published: a KeyError or TypeError that ends as a
+        reward of 0).
+
+    A completion without map tags gets 0. NaN where the accuracy is needed and is NaN. Raises ValueError for
+    other options.
     """
     published = choose("rule", rule, RULES) == "published"
     choose("gate", gate, GATES)
@@ -69,11 +71,10 @@ def cognitive_map(
 
 
 def spacer_accuracy() -> Reward:
-    """SpaceR's `accuracy_reward` as published: accuracy plus the map's score, in [0, 2] (arXiv 2504.01805
-    §3).
+    """SpaceR's `accuracy_reward` as published: accuracy plus the map's score, in [0, 2] (arXiv 2504.01805).
 
-    Agrees with SG-RLVR.py at b623af5: a right answer earns its map's score on top and is set to 0 by a map
-    worth nothing; "right" is accuracy > 0.5. NaN, not 0 as there, for a problem type that it does not know.
+    Agrees with SG-RLVR.py at b623af5: a right answer (accuracy > 0.5) earns its map's score on top and is
+    set to 0 by a map worth nothing. NaN, not 0 as there, for a problem type that it does not know.
     """
     answer = accuracy("published")
     bonus = cognitive_map("published", "half", "zeroes_answer", "zero_map", "published")
@@ -95,10 +96,13 @@ def _scored(completion: str, question: Question, rule: str) -> Graded:
         return Graded(math.nan, "the question has no true map")
     truth = CognitiveMap.of(question.cognitive_map)
     reading = "published" if rule == "published" else "strict"
+    if rule == "calibrated":
+        nothing = grade_map(CognitiveMap({}), truth, rule)
+        if math.isnan(nothing.value):  # the same verdict for every completion, also for those without a map
+            return Graded(*nothing)
     text = extract_map_text(completion, reading)
     if text.text is None and reading == "strict":
-        useless = grade_map(CognitiveMap({}), truth, rule)
-        return Graded(useless.value if math.isnan(useless.value) else 0.0, text.reason)
+        return Graded(0.0, text.reason)
     parsed = parse_map(text.text or "", truth.positions, reading)
     if parsed.map is None:
         return Graded(0.0, parsed.reason)

@@ -26,7 +26,7 @@ _SPOKEN = re.compile(
 )
 _CHUNK = re.compile(r"(?<![a-z0-9_^])[+-]?(?:[0-9]|\.[0-9])[0-9.,]*(?:e[+-]?[0-9]+)?")
 _WELL_FORMED = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?")
-_UNIT = re.compile(r"[\s-]*(?P<square>square\s+|sq\.?\s*)?(?P<name>[a-z]+)\s*(?P<power>\^?2|²)?")
+_UNIT = re.compile(r"[\s-]*(?P<square>square\s+|sq\.?\s*)?(?P<name>[a-z]+)\s*(?P<power>\^?2|²|squared)?")
 _METRES = {"mm": 1e-3, "cm": 1e-2, "dm": 1e-1, "m": 1.0, "km": 1e3, "inch": 0.0254, "ft": 0.3048}
 _NAMES = {"inches": "inch", "foot": "ft", "feet": "ft"}
 for _prefix, _short in (("milli", "mm"), ("centi", "cm"), ("deci", "dm"), ("", "m"), ("kilo", "km")):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 
 _IRREGULAR = {"skies": "sky", "dying": "die", "lying": "lie", "tying": "tie", "innings": "inning"}
 _IRREGULAR |= {"outings": "outing", "cannings": "canning"}
-_IRREGULAR |= {
-    word: word
-    for word in ["sky", "news", "inning", "outing", "canning", "howe", "proceed", "exceed", "succeed"]
-}
+_OWN = ("sky", "news", "inning", "outing", "canning", "howe", "proceed", "exceed", "succeed")
+_IRREGULAR |= {word: word for word in _OWN}
 _STEP2 = (
     "ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble alli>al entli>ent eli>e "
     "ousli>ous ization>ize ation>ate ator>ate alism>al iveness>ive fulness>ful ousness>ous "
@@ -38,7 +37,7 @@ def stem(word: str) -> str:
 def _measure(word: str) -> int:
     """How often a vowel is followed by a consonant."""
     kinds = _kinds(word)
-    return sum(not a and b for a, b in zip(kinds, kinds[1:], strict=False))
+    return sum(not a and b for a, b in pairwise(kinds))
 
 
 def _kinds(word: str) -> list[bool]:

@@ -28,7 +28,7 @@ def word_error_rate(reference: str, hypothesis: str) -> float:
 
 
 def rouge_mean(reference: str, hypothesis: str) -> float:
-    """Mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L over stemmed words (`rouge-score` with use_stemmer=True)."""
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L over stemmed words (`rouge-score` with use_stemmer=True)."""
     wanted, said = _tokens(reference), _tokens(hypothesis)
     common = [_overlap(_grams(wanted, n), _grams(said, n)) for n in (1, 2)]
     ones = _f1(common[0], len(wanted), len(said))
@@ -61,7 +61,7 @@ def _f1(common: int, wanted: int, said: int) -> float:
 
 
 def _longest_common(a: list[str], b: list[str]) -> int:
-    """Length of the longest common subsequence: one column of the table per bit of an integer (Hyyrö 2004)."""
+    """Length of the longest common subsequence, a row of the table as the bits of one integer."""
     places: dict[str, int] = {}
     for k, word in enumerate(a):
         places[word] = places.get(word, 0) | 1 << k

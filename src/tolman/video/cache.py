@@ -65,7 +65,7 @@ class ClipCache:
             self._clips.move_to_end(key)
             self.hits += 1
             return clip
-        clip = self._load(key)
+        clip = self._load(key, Path(path))
         if clip is None:
             self.misses += 1
             clip = read_clip(path, frames, fps, size)
@@ -93,14 +93,14 @@ class ClipCache:
             return None
         return self._folder / f"{hashlib.sha256(repr(tuple(key)).encode()).hexdigest()[:32]}.npz"
 
-    def _load(self, key: _Key) -> Clip | None:
+    def _load(self, key: _Key, path: Path) -> Clip | None:
         """The stored clip; None where there is none, or where it is damaged and must be read again."""
         file = self._file(key)
         if file is None or not file.is_file():
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return Clip(arrays["rgb_THWC"], arrays["times_T"], Path(key.path))
+                return Clip(arrays["rgb_THWC"], arrays["times_T"], path)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 

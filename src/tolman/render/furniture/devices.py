@@ -36,7 +36,13 @@ def monitor(kit: Kit) -> None:
     kit.box((0.1 * w, 0.55 * w), (y0 - 0.002, y0), (0.75 * h, 0.83 * h), WHITE, SCREEN)
     for k in range(3):
         z = (0.42 + 0.08 * k) * h
-        kit.box((0.1 * w, (0.6 + 0.1 * k) * w), (y0 - 0.002, y0), (z, z + 0.03 * h), scaled(kit.accent, 0.6), SCREEN)
+        kit.box(
+            (0.1 * w, (0.6 + 0.1 * k) * w),
+            (y0 - 0.002, y0),
+            (z, z + 0.03 * h),
+            scaled(kit.accent, 0.6),
+            SCREEN,
+        )
 
 
 def laptop(kit: Kit) -> None:
@@ -158,7 +164,14 @@ def ceiling_light(kit: Kit) -> None:
     if max(w, d) > 1.5 * min(w, d):
         kit.box((0.02 * w, 0.98 * w), (0.08 * d, 0.92 * d), (0, 0.6 * h), kit.colour, GLOW)
     else:
-        kit.tube((w / 2, d / 2, 0), (w / 2, d / 2, 0.6 * h), (0.4 * w, 0.4 * d), kit.colour, GLOW, (0.5 * w, 0.5 * d))
+        kit.tube(
+            (w / 2, d / 2, 0),
+            (w / 2, d / 2, 0.6 * h),
+            (0.4 * w, 0.4 * d),
+            kit.colour,
+            GLOW,
+            (0.5 * w, 0.5 * d),
+        )
 
 
 def fan(kit: Kit) -> None:

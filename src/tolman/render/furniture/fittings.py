@@ -5,7 +5,6 @@ from __future__ import annotations
 from tolman.render.palette import BLACK, BRASS, DARK, STEEL, WHITE, mixed, rgb, scaled
 from tolman.render.parts import BRICK, FABRIC, GLOSSY, GLOW, MATTE, SCREEN, STONE, WOOD, Kit
 
-
 BOARD = GLOSSY._replace(glow=0.2)
 
 
@@ -42,7 +41,13 @@ def window(kit: Kit) -> None:
     bar = 0.5 * edge
     kit.box((w / 2 - bar, w / 2 + bar), (0.1 * d, 0.9 * d), (edge, h - edge), kit.accent, WOOD)
     kit.box((edge, w - edge), (0.1 * d, 0.9 * d), (0.6 * h - bar, 0.6 * h + bar), kit.accent, WOOD)
-    kit.box((edge, w - edge), (0.26 * d, 0.74 * d), (0.5 * edge, 0.3 * h), mixed(kit.colour, rgb(0x7FB56A), 0.6), GLOW)
+    kit.box(
+        (edge, w - edge),
+        (0.26 * d, 0.74 * d),
+        (0.5 * edge, 0.3 * h),
+        mixed(kit.colour, rgb(0x7FB56A), 0.6),
+        GLOW,
+    )
 
 
 def mirror(kit: Kit) -> None:
@@ -57,7 +62,9 @@ def mirror(kit: Kit) -> None:
     kit.box((edge, w - edge), (0.3 * d, d), (edge, h - edge), kit.colour, SCREEN)
     y, low, high = (0.2 * d, 0.3 * d), 0.12 * h, 0.88 * h
     for x in (0.2, 0.5):
-        kit.box((x * w, (x + 0.08) * w), y, (low, high), WHITE, SCREEN, top=((x + 0.2) * w, (x + 0.28) * w, *y))
+        kit.box(
+            (x * w, (x + 0.08) * w), y, (low, high), WHITE, SCREEN, top=((x + 0.2) * w, (x + 0.28) * w, *y)
+        )
 
 
 def whiteboard(kit: Kit) -> None:
@@ -76,15 +83,15 @@ def whiteboard(kit: Kit) -> None:
         kit.box((0.1 * w, end * w), (0.25 * d, 0.3 * d), (z, z + 0.02 * h), pens[k % 3])
 
 
-
-
 def picture(kit: Kit) -> None:
     """A framed landscape."""
     w, d, h = kit.w, kit.d, kit.h
     frame(kit, 0.08 * min(w, h), kit.accent, (0, d))
     kit.box((0, w), (0.4 * d, d), (0, h), kit.colour)
     kit.box((0, w), (0.3 * d, 0.4 * d), (0, 0.4 * h), rgb(0x5F9B4A))
-    kit.tube((0.7 * w, 0.3 * d, 0.7 * h), (0.7 * w, 0.4 * d, 0.7 * h), 0.12 * min(w, h), rgb(0xF7D774), axis=1)
+    kit.tube(
+        (0.7 * w, 0.3 * d, 0.7 * h), (0.7 * w, 0.4 * d, 0.7 * h), 0.12 * min(w, h), rgb(0xF7D774), axis=1
+    )
 
 
 def clock(kit: Kit) -> None:
@@ -125,10 +132,18 @@ def fireplace(kit: Kit) -> None:
     kit.box((x0, x1), (front, 0.75 * d), (0, 0.03 * h), DARK, STONE)
     kit.box((0, w), (0, d), (0.92 * h, h), mixed(kit.colour, WHITE, 0.65), STONE)
     for k in range(3):
-        x = x0 + wide * (0.25 + 0.22 * k)
-        kit.tube((x - 0.1 * wide, 0.5 * d, 0.09 * h), (x + 0.12 * wide, 0.5 * d, 0.11 * h), 0.035 * h, rgb(0x5A3A22), axis=0)
+        at = x0 + wide * (0.25 + 0.22 * k)
+        kit.tube(
+            (at - 0.1 * wide, 0.5 * d, 0.09 * h),
+            (at + 0.12 * wide, 0.5 * d, 0.11 * h),
+            0.035 * h,
+            rgb(0x5A3A22),
+            axis=0,
+        )
         high = 0.25 + 0.16 * (k == 1)
-        kit.tube((x, 0.5 * d, 0.12 * h), (x, 0.5 * d, (0.12 + high) * h), 0.09 * wide, kit.accent, GLOW, 0.0)
+        kit.tube(
+            (at, 0.5 * d, 0.12 * h), (at, 0.5 * d, (0.12 + high) * h), 0.09 * wide, kit.accent, GLOW, 0.0
+        )
 
 
 def curtain(kit: Kit) -> None:

@@ -102,9 +102,22 @@ def toilet(kit: Kit) -> None:
     seat = min(0.42, 0.55 * h)
     tank = 0.28 * d
     cy = (d - tank) / 2
-    kit.tube((w / 2, 0.6 * d, 0), (w / 2, cy + 0.02, 0.8 * seat), (0.28 * w, 0.26 * d), kit.accent, GLOSSY, (0.46 * w, cy))
+    kit.tube(
+        (w / 2, 0.6 * d, 0),
+        (w / 2, cy + 0.02, 0.8 * seat),
+        (0.28 * w, 0.26 * d),
+        kit.accent,
+        GLOSSY,
+        (0.46 * w, cy),
+    )
     kit.tube((w / 2, cy, 0.8 * seat), (w / 2, cy, seat), (0.5 * w, cy), kit.colour, GLOSSY)
-    kit.tube((w / 2, cy * 0.95, seat), (w / 2, cy * 0.95, seat + 0.012), (0.3 * w, 0.65 * cy), rgb(0x8FA9B5), GLOSSY)
+    kit.tube(
+        (w / 2, cy * 0.95, seat),
+        (w / 2, cy * 0.95, seat + 0.012),
+        (0.3 * w, 0.65 * cy),
+        rgb(0x8FA9B5),
+        GLOSSY,
+    )
     kit.box((0.05 * w, 0.95 * w), (d - tank, d), (0.85 * seat, 0.95 * h), kit.colour, GLOSSY)
     kit.box((0, w), (d - tank - 0.01, d), (0.95 * h, 0.985 * h), kit.accent, GLOSSY)
     kit.tube((w / 2, d - tank / 2, 0.985 * h), (w / 2, d - tank / 2, h), 0.03, STEEL, GLOSSY)
@@ -176,7 +189,14 @@ def pan(kit: Kit) -> None:
 def kettle(kit: Kit) -> None:
     """A tapered jug with a handle and a lid."""
     w, d, h = kit.w, kit.d, kit.h
-    kit.tube((0.45 * w, d / 2, 0), (0.45 * w, d / 2, 0.9 * h), (0.42 * w, 0.5 * d), kit.colour, GLOSSY, (0.3 * w, 0.35 * d))
+    kit.tube(
+        (0.45 * w, d / 2, 0),
+        (0.45 * w, d / 2, 0.9 * h),
+        (0.42 * w, 0.5 * d),
+        kit.colour,
+        GLOSSY,
+        (0.3 * w, 0.35 * d),
+    )
     kit.tube((0.45 * w, d / 2, 0), (0.45 * w, d / 2, 0.1 * h), (0.45 * w, 0.5 * d), DARK)
     kit.blob((0.3 * w, 0.6 * w), (0.35 * d, 0.65 * d), (0.86 * h, h), kit.accent, GLOSSY)
     kit.box((0.86 * w, w), (0.42 * d, 0.58 * d), (0.2 * h, 0.85 * h), kit.accent)

@@ -7,7 +7,12 @@ from tolman.render.parts import FABRIC, GLOSSY, MATTE, WOOD, Kit
 
 
 def legs(
-    kit: Kit, top: float, thick: float, colour: tuple[float, float, float], inset: float = 0.0, taper: float = 0.7
+    kit: Kit,
+    top: float,
+    thick: float,
+    colour: tuple[float, float, float],
+    inset: float = 0.0,
+    taper: float = 0.7,
 ) -> None:
     """Four legs up to `top` metres in the corners, `inset` metres from the sides."""
     thick = min(thick, kit.w / 4, kit.d / 4)
@@ -44,7 +49,9 @@ def chair(kit: Kit) -> None:
         for x in (0.0, w - 0.05):
             kit.box((x, x + 0.05), (0.3 * d, 0.75 * d), (seat + 0.17, seat + 0.2), DARK)
             kit.box((x + 0.01, x + 0.04), (0.5 * d, 0.56 * d), (seat - 0.02, seat + 0.17), DARK)
-        kit.blob((0.04 * w, 0.96 * w), (0, 0.92 * d), (seat - thick, seat + 0.02), kit.colour, FABRIC, power=5)
+        kit.blob(
+            (0.04 * w, 0.96 * w), (0, 0.92 * d), (seat - thick, seat + 0.02), kit.colour, FABRIC, power=5
+        )
         kit.blob((0.1 * w, 0.9 * w), (d - 0.1, d), (seat + 0.06, h), kit.colour, FABRIC, power=5)
         kit.box((cx - 0.04, cx + 0.04), (d - 0.06, d - 0.03), (seat - thick, seat + 0.2), DARK)
         return
@@ -103,7 +110,14 @@ def sofa(kit: Kit) -> None:
     kit.box((arm, w - arm), (d - 0.6 * back, d), (0.5 * seat, 0.94 * h), dark, FABRIC)
     for x in (0.0, w - arm):
         kit.box((x, x + arm), (0, d), (foot, rest - 0.05), kit.colour, FABRIC)
-        kit.tube((x + arm / 2, 0, rest - 0.06), (x + arm / 2, d, rest - 0.06), (arm / 2, 0.06), kit.colour, FABRIC, axis=1)
+        kit.tube(
+            (x + arm / 2, 0, rest - 0.06),
+            (x + arm / 2, d, rest - 0.06),
+            (arm / 2, 0.06),
+            kit.colour,
+            FABRIC,
+            axis=1,
+        )
     inner = w - 2 * arm
     count = max(1, round(inner / 0.72))
     for k in range(count):
@@ -113,25 +127,35 @@ def sofa(kit: Kit) -> None:
 
 
 def bed(kit: Kit) -> None:
-    """Frame, headboard at the back, mattress, pillows and a blanket over the lower two thirds."""
+    """Frame, headboard at the back, mattress, pillows, and a blanket over the lower two thirds.
+
+    The blanket of a low bed lies at the box's full height, as things may stand on it; a high box has a
+    headboard.
+    """
     w, d, h = kit.w, kit.d, kit.h
-    top = min(0.5, max(0.75 * h, 0.02)) if h > 0.6 else 0.72 * h
-    frame = top * 0.5
-    wood = kit.accent
+    top = h if h <= 0.72 else 0.55
+    frame, wood = 0.5 * top, kit.accent
     if h > 0.3:
         legs(kit, frame, 0.08, scaled(wood, 0.8))
-    kit.box((0, w), (0.0, d), (frame * 0.5, frame), wood, WOOD)
-    kit.box((0, w), (d - 0.06, d), (frame * 0.5, h), wood, WOOD)
-    kit.box((0.05 * w, 0.95 * w), (d - 0.075, d - 0.06), (top + 0.05 * h, max(top, h - 0.06)), scaled(wood, 1.2), WOOD)
-    kit.box((0.03, w - 0.03), (0.03, d - 0.07), (frame, top - 0.04), WHITE, FABRIC)
-    fold = d * 0.64
-    kit.box((0.0, w), (0.0, fold), (frame * 0.75, top), kit.colour, FABRIC)
-    kit.box((0.0, w), (fold - 0.22, fold + 0.03), (frame * 0.9, top + 0.012), mixed(kit.colour, WHITE, 0.75), FABRIC)
+    kit.box((0, w), (0, d), (0.5 * frame, frame), wood, WOOD)
+    kit.box((0, w), (d - 0.06, d), (0.5 * frame, h), wood, WOOD)
+    kit.box(
+        (0.05 * w, 0.95 * w),
+        (d - 0.075, d - 0.06),
+        (frame, max(frame + 0.02, h - 0.06)),
+        scaled(wood, 1.2),
+        WOOD,
+    )
+    sheet = top - min(0.09, 0.2 * top)
+    kit.box((0.02, w - 0.02), (0.02, d - 0.075), (frame, sheet), WHITE, FABRIC)
+    fold = 0.66 * d
+    kit.box((0, w), (0, fold), (0.8 * frame, top), kit.colour, FABRIC)
+    kit.box((0, w), (fold - 0.2, fold), (0.85 * frame, top), mixed(kit.colour, WHITE, 0.7), FABRIC)
     count = 2 if w > 1.15 else 1
     for k in range(count):
-        x0, x1 = w * (k + 0.1) / count, w * (k + 0.9) / count
-        thick = min(0.15, max(h - top, 0.3 * h))
-        kit.blob((x0, x1), (d - 0.52, d - 0.1), (top - 0.06, top - 0.06 + thick), WHITE, FABRIC, power=3)
+        x = (w * (k + 0.08) / count, w * (k + 0.92) / count)
+        high = top if h <= 0.72 else top + 0.08
+        kit.blob(x, (fold + 0.02, d - 0.08), (sheet - 0.03, high), rgb(0xFBFBFF), FABRIC, power=3.2)
 
 
 def mattress(kit: Kit) -> None:
@@ -163,4 +187,11 @@ def blanket(kit: Kit) -> None:
         low, high = h * k / 3, h * (k + 1) / 3
         shrink = 0.04 * k
         colour = kit.colour if k % 2 == 0 else kit.accent
-        kit.blob((shrink * w, w * (1 - shrink)), (shrink * d, d), (low, min(h, high + 0.1 * h)), colour, FABRIC, power=4)
+        kit.blob(
+            (shrink * w, w * (1 - shrink)),
+            (shrink * d, d),
+            (low, min(h, high + 0.1 * h)),
+            colour,
+            FABRIC,
+            power=4,
+        )

@@ -6,7 +6,9 @@ from tolman.render.furniture.seats import legs
 from tolman.render.palette import BRASS, DARK, GREY, STEEL, WHITE, mixed, rgb, scaled
 from tolman.render.parts import GLOSSY, MATTE, STONE, WOOD, Colour, Kit
 
-BOOKS = tuple(rgb(code) for code in (0xB8322C, 0x2C5AA0, 0x2F8F5B, 0xE0A52E, 0x6B3FA0, 0xE8E2D0, 0x1F2A44, 0xD9762B))
+BOOKS = tuple(
+    rgb(code) for code in (0xB8322C, 0x2C5AA0, 0x2F8F5B, 0xE0A52E, 0x6B3FA0, 0xE8E2D0, 0x1F2A44, 0xD9762B)
+)
 
 
 def table(kit: Kit) -> None:
@@ -16,13 +18,22 @@ def table(kit: Kit) -> None:
     if abs(w - d) < 0.08 * max(w, d) and kit.rng.random() < 0.5:
         kit.tube((w / 2, d / 2, h - thick), (w / 2, d / 2, h), (w / 2, d / 2), kit.colour, WOOD)
         kit.tube((w / 2, d / 2, 0), (w / 2, d / 2, h - thick), 0.06 * min(w, d), kit.accent, WOOD)
-        kit.tube((w / 2, d / 2, 0), (w / 2, d / 2, min(0.04, h / 3)), (0.3 * w, 0.3 * d), kit.accent, WOOD, (0.2 * w, 0.2 * d))
+        kit.tube(
+            (w / 2, d / 2, 0),
+            (w / 2, d / 2, min(0.04, h / 3)),
+            (0.3 * w, 0.3 * d),
+            kit.accent,
+            WOOD,
+            (0.2 * w, 0.2 * d),
+        )
         return
     kit.box((0, w), (0, d), (h - thick, h), kit.colour, WOOD)
     if h > 0.15:
         legs(kit, h - thick, 0.06, kit.accent, inset=0.02)
         rail = min(0.08, 0.2 * h)
-        kit.box((0.05, w - 0.05), (0.05, d - 0.05), (h - thick - rail, h - thick), scaled(kit.accent, 0.9), WOOD)
+        kit.box(
+            (0.05, w - 0.05), (0.05, d - 0.05), (h - thick - rail, h - thick), scaled(kit.accent, 0.9), WOOD
+        )
 
 
 def desk(kit: Kit) -> None:
@@ -123,7 +134,9 @@ def bookshelf(kit: Kit) -> None:
             tall = float(kit.rng.uniform(0.6, 0.9)) * (pitch - side)
             colour = BOOKS[int(kit.rng.integers(len(BOOKS)))]
             end = min(x + wide - 0.004, w - side)
-            kit.box((x, end), (0.12 * d + 0.03 * float(kit.rng.random()) * d, d - 0.03), (low, low + tall), colour)
+            kit.box(
+                (x, end), (0.12 * d + 0.03 * float(kit.rng.random()) * d, d - 0.03), (low, low + tall), colour
+            )
             x += wide
 
 

@@ -12,7 +12,9 @@ def plant(kit: Kit) -> None:
     """A clay pot, a stem, and leaves in several greens."""
     w, d, h = kit.w, kit.d, kit.h
     pot = 0.3 * h
-    kit.tube((w / 2, d / 2, 0), (w / 2, d / 2, pot), (0.22 * w, 0.22 * d), kit.accent, MATTE, (0.34 * w, 0.34 * d))
+    kit.tube(
+        (w / 2, d / 2, 0), (w / 2, d / 2, pot), (0.22 * w, 0.22 * d), kit.accent, MATTE, (0.34 * w, 0.34 * d)
+    )
     kit.tube((w / 2, d / 2, pot - 0.002), (w / 2, d / 2, pot), (0.3 * w, 0.3 * d), EARTH)
     kit.tube((w / 2, d / 2, pot), (w / 2, d / 2, 0.75 * h), 0.03 * min(w, d), rgb(0x5C6B2E))
     kit.blob((0.2 * w, 0.8 * w), (0.2 * d, 0.8 * d), (0.5 * h, h), kit.colour)
@@ -29,7 +31,12 @@ def trash_bin(kit: Kit) -> None:
     top = 0.9 * h if h > 0.55 else h
     inset = 0.14
     kit.box(
-        (inset * w, (1 - inset) * w), (inset * d, (1 - inset) * d), (0, top), kit.colour, MATTE, top=(0, w, 0, d)
+        (inset * w, (1 - inset) * w),
+        (inset * d, (1 - inset) * d),
+        (0, top),
+        kit.colour,
+        MATTE,
+        top=(0, w, 0, d),
     )
     kit.box((0, w), (0, d), (0.9 * top, top - 0.004), scaled(kit.colour, 1.35))
     if top < h:
@@ -42,7 +49,9 @@ def trash_bin(kit: Kit) -> None:
 def bucket(kit: Kit) -> None:
     """A tapered pail with a light rim and water."""
     w, d, h = kit.w, kit.d, kit.h
-    kit.tube((w / 2, d / 2, 0), (w / 2, d / 2, h), (0.36 * w, 0.36 * d), kit.colour, GLOSSY, (0.48 * w, 0.48 * d))
+    kit.tube(
+        (w / 2, d / 2, 0), (w / 2, d / 2, h), (0.36 * w, 0.36 * d), kit.colour, GLOSSY, (0.48 * w, 0.48 * d)
+    )
     kit.tube((w / 2, d / 2, 0.92 * h), (w / 2, d / 2, 0.99 * h), (w / 2, d / 2), kit.accent, GLOSSY)
     kit.tube((w / 2, d / 2, 0.99 * h), (w / 2, d / 2, h), (0.42 * w, 0.42 * d), rgb(0x163A70))
 
@@ -53,7 +62,13 @@ def basket(kit: Kit) -> None:
     for k in range(5):
         tone = kit.colour if k % 2 else kit.accent
         slim = 0.1 * (1 - k / 4) + (0.0 if k % 2 else 0.02)
-        kit.box((slim * w, (1 - slim) * w), (slim * d, (1 - slim) * d), (k * 0.17 * h, (k + 1) * 0.17 * h), tone, WOOD)
+        kit.box(
+            (slim * w, (1 - slim) * w),
+            (slim * d, (1 - slim) * d),
+            (k * 0.17 * h, (k + 1) * 0.17 * h),
+            tone,
+            WOOD,
+        )
     kit.blob((0.08 * w, 0.92 * w), (0.08 * d, 0.92 * d), (0.6 * h, h), WHITE, FABRIC, power=3)
 
 
@@ -91,7 +106,9 @@ def backpack(kit: Kit) -> None:
     """A rounded body with a front pocket, a zip and straps."""
     w, d, h = kit.w, kit.d, kit.h
     kit.blob((0, w), (0.2 * d, 0.9 * d), (0, 0.95 * h), kit.colour, FABRIC, power=4)
-    kit.blob((0.14 * w, 0.86 * w), (0, 0.6 * d), (0.05 * h, 0.5 * h), scaled(kit.colour, 0.75), FABRIC, power=4)
+    kit.blob(
+        (0.14 * w, 0.86 * w), (0, 0.6 * d), (0.05 * h, 0.5 * h), scaled(kit.colour, 0.75), FABRIC, power=4
+    )
     kit.box((0.2 * w, 0.8 * w), (0.01 * d, 0.1 * d), (0.38 * h, 0.42 * h), kit.accent)
     for x in (0.2, 0.68):
         kit.box((x * w, (x + 0.12) * w), (0.86 * d, d), (0.1 * h, 0.9 * h), kit.accent, FABRIC)
@@ -114,13 +131,23 @@ def suitcase(kit: Kit) -> None:
 
 
 def shoes(kit: Kit) -> None:
-    """A pair, side by side."""
+    """A pair, side by side: sole, toe, shaft."""
     w, d, h = kit.w, kit.d, kit.h
     for x in (0.0, 0.54 * w):
-        kit.box((x, x + 0.46 * w), (0, d), (0, 0.2 * h), kit.accent)
-        kit.blob((x, x + 0.46 * w), (0, 0.75 * d), (0.1 * h, 0.62 * h), kit.colour, FABRIC, power=3)
-        kit.box((x + 0.06 * w, x + 0.4 * w), (0.5 * d, 0.98 * d), (0.2 * h, h), kit.colour, FABRIC)
-        kit.box((x + 0.12 * w, x + 0.34 * w), (0.56 * d, 0.92 * d), (h - 0.004, h), BLACK)
+        kit.blob((x, x + 0.46 * w), (0, d), (0, 0.3 * h), kit.accent, power=5)
+        kit.blob(
+            (x + 0.02 * w, x + 0.44 * w),
+            (0.02 * d, 0.98 * d),
+            (0.1 * h, 0.62 * h),
+            kit.colour,
+            FABRIC,
+            power=3,
+        )
+        middle = (x + 0.23 * w, 0.72 * d)
+        kit.tube(
+            (*middle, 0.35 * h), (*middle, h), (0.2 * w, 0.26 * d), kit.colour, FABRIC, (0.17 * w, 0.22 * d)
+        )
+        kit.tube((*middle, 0.95 * h), (*middle, h), (0.12 * w, 0.16 * d), BLACK)
 
 
 def bottle(kit: Kit) -> None:
@@ -144,13 +171,15 @@ def piano(kit: Kit) -> None:
     count = 22
     step = 0.9 * w / count
     for k in range(count):
-        x = 0.05 * w + k * step
-        kit.box((x + 0.001, x + step - 0.001), (0.08 * d, 0.45 * d), (key - 0.02, key), kit.accent, GLOSSY)
+        left = 0.05 * w + k * step
+        kit.box(
+            (left + 0.001, left + step - 0.001), (0.08 * d, 0.45 * d), (key - 0.02, key), kit.accent, GLOSSY
+        )
         if k % 7 not in (2, 6) and k < count - 1:
-            kit.box((x + 0.7 * step, x + 1.3 * step), (0.25 * d, 0.45 * d), (key, key + 0.012), BLACK)
+            kit.box((left + 0.7 * step, left + 1.3 * step), (0.25 * d, 0.45 * d), (key, key + 0.012), BLACK)
     kit.box((0.35 * w, 0.65 * w), (0.43 * d, 0.45 * d), (0.72 * h, 0.92 * h), WHITE)
-    for x in (0.45, 0.52):
-        kit.box((x * w, (x + 0.02) * w), (0.3 * d, 0.45 * d), (0.04 * h, 0.06 * h), BRASS, GLOSSY)
+    for pedal in (0.45, 0.52):
+        kit.box((pedal * w, (pedal + 0.02) * w), (0.3 * d, 0.45 * d), (0.04 * h, 0.06 * h), BRASS, GLOSSY)
 
 
 def guitar(kit: Kit) -> None:
@@ -189,7 +218,13 @@ def panelled(kit: Kit) -> None:
 def capped(kit: Kit) -> None:
     """A tapered box under a lid of the accent colour."""
     w, d, h = kit.w, kit.d, kit.h
-    kit.box((0.12 * w, 0.88 * w), (0.12 * d, 0.88 * d), (0, 0.8 * h), kit.colour, top=(0.04 * w, 0.96 * w, 0.04 * d, 0.96 * d))
+    kit.box(
+        (0.12 * w, 0.88 * w),
+        (0.12 * d, 0.88 * d),
+        (0, 0.8 * h),
+        kit.colour,
+        top=(0.04 * w, 0.96 * w, 0.04 * d, 0.96 * d),
+    )
     kit.box((0, w), (0, d), (0.8 * h, h), kit.accent, top=(0.1 * w, 0.9 * w, 0.1 * d, 0.9 * d))
 
 

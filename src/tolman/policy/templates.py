@@ -1,0 +1,54 @@
+"""What the user's turn says: templates as data (importable without torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tolman.questions.question import Question
+
+TEMPLATES: dict[str, str] = {
+    "map": "{problem}{options}\nThink, draw the map, answer.",
+    "direct": "{problem}{options}\nGive only the answer{answer_rule}.",
+    "spacer": (
+        "Question: {problem}{options}\n"
+        "Work through the question step by step before you answer, as a person would who walked "
+        "through this room, and write that reasoning between <think> and </think>. Doubt your first idea, "
+        "look at the video again where it helps, and correct yourself.\n"
+        "As part of the reasoning, draw a cognitive map of the room seen from above:\n"
+        "1. Look for these objects in the video: {objects}.\n"
+        "2. Place the centre of every one you find on a grid of 10 x 10 cells, as [x, y] with whole numbers "
+        "from 0 to 9. An object that is there several times gets one position for each.\n"
+        "3. Write the map between <map> and </map> as a dictionary from object to positions, for example "
+        '<map>{{"chair": [[1, 2], [8, 8]], "table": [[5, 5]]}}</map>, and use it for your answer.\n'
+        "Then give your final answer between <answer> and </answer>{answer_rule}."
+    ),
+}
+"""What the user's turn says, by name, with the fields `problem`, `options`, `objects` and `answer_rule`.
+
+`map`: short, for policies trained on it. `direct`: no reasoning. `spacer`: the published protocol of SpaceR
+(arXiv 2504.01805) in our words: reasoning in think tags, inside it a 10 x 10 map of the listed objects in map
+tags, then the answer in answer tags. As there, the list is the true map's categories, so the model is told
+what exists; where a question has no true map (benchmarks) the list is "the main objects of the room".
+"""
+
+_ANSWER_RULES: Mapping[str, str] = {
+    "multiple choice": ": only the letter of the right option, as in <answer>A</answer>",
+    "numerical": ": only the number, as in <answer>3.1</answer>",
+    "regression": ": only the number, as in <answer>3.1</answer>",
+    "OCR": ": only the text, as in <answer>EXIT</answer>",
+    "free-form": ": in a sentence, inside <answer> </answer>",
+}
+
+
+def question_text(question: Question, template: str) -> str:
+    """The user's words. Raises ValueError for an unknown template, listing the known ones."""
+    if template not in TEMPLATES:
+        raise ValueError(f"unknown template {template!r}; known: {', '.join(sorted(TEMPLATES))}")
+    options = "".join(f"\n{option}" for option in question.options or ())
+    objects = ", ".join(question.cognitive_map or ()) or "the main objects of the room"
+    return TEMPLATES[template].format(
+        problem=question.problem.strip(),
+        options=f"\nOptions:{options}" if options else "",
+        objects=objects,
+        answer_rule=_ANSWER_RULES.get(question.problem_type, ", inside <answer> </answer>"),
+    )

@@ -1,0 +1,102 @@
+"""Rooms to clips to an evaluation to a page, by the command line, with a random policy of our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from policy_tiny import tiny_policy
+from tolman.cli.main import main
+from tolman.policy.load import save_policy
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a policy, two rooms and a data set made of them."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("eval")
+    save_policy(tiny_policy(), folder / "policy")
+    assert main(["scenes", "make", "2", "--difficulty", "0", "--out", str(folder / "rooms.jsonl")]) == 0
+    film = ["--frames", "4", "--size", "56x84", "--style", "overhead", "--workers", "1", "--per-family", "1"]
+    assert main(["film", str(folder / "rooms.jsonl"), "--out", str(folder / "data"), *film]) == 0
+    return folder
+
+
+def evaluate(place: Path, out: Path, *more: str) -> dict[str, Any]:
+    questions = ["--questions", str(place / "data" / "questions.jsonl"), "--out", str(out)]
+    model = ["--model", str(place / "policy"), "--max-new-tokens", "6", "--template", "direct"]
+    assert main(["eval", *questions, *model, *more, "--json", str(out / "figures.json")]) == 0
+    found: dict[str, Any] = json.loads((out / "figures.json").read_text())
+    return found
+
+
+def test_films_the_scenes_once_asks_and_reports(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes = ["--scenes", str(place / "rooms.jsonl"), "--workers", "1", "--style", "overhead"]
+    found = evaluate(place, tmp_path, *scenes)
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert found["total"] == len(rows) > 5
+    assert found["unanswered"] == 0
+    assert set(found["tasks"]) >= {"room_size_estimation", "object_rel_direction"}
+    assert {row["clip"] for row in rows} == {f"clips/{row['scene']}.mp4" for row in rows}
+    assert all(row["frames"] == 4 and row["cognitive_map"] for row in rows)
+    assert "overall" in capsys.readouterr().out
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
+    evaluate(place, tmp_path, *scenes, "--limit", "3")
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert main(["report", str(tmp_path)]) == 0
+    assert "data:image/png" in (tmp_path / "report.html").read_text()
+
+
+def test_what_is_shown_can_be_taken_away(place: Path, tmp_path: Path) -> None:
+    videos = ["--videos", str(place / "data")]
+    for clip, shown in (("none", False), ("other", True)):
+        found = evaluate(place, tmp_path, *videos, "--clip", clip)
+        assert found["clip_source"] == clip
+        rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+        assert all((row["clip_shown"] != "") == shown and row["clip_shown"] != row["clip"] for row in rows)
+
+
+def test_errors(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), "--out", str(tmp_path)]
+    assert main([*base, "--videos", str(tmp_path / "absent"), "--model", str(place / "policy")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert main(["scenes", "make", "1", "--seed", "900", "--out", str(tmp_path / "other.jsonl")]) == 0
+    capsys.readouterr()
+    assert main([*base, "--scenes", str(tmp_path / "other.jsonl"), "--model", str(place / "policy")]) == 2
+    assert "lacks 2 scenes of the questions: room-d0-000000" in capsys.readouterr().err
+    assert main([*base, "--videos", str(place), "--model", str(tmp_path / "nothing")]) == 2
+    assert "no policy" in capsys.readouterr().err
+
+
+def test_train_hands_the_recipe_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "sft.toml"
+    recipe.write_text(
+        '[run]\nname = "x"\nsteps = 3\n[model]\npath = "starter"\ntemplate = "map"\n[data]\npath = "d"\n'
+        '[objective]\nname = "sft"\n[optimiser]\nlr = 1e-3\n[batch]\nclips = 1\n'
+        '[loss]\nname = "nll"\nnormalise = "tokens"\n'
+    )
+    seen: dict[str, Any] = {}
+
+    def train(recipe: Any, *, resume: bool, progress: Any) -> Path:
+        seen.update(name=recipe.run.name, lr=recipe.optimiser.lr, resume=resume)
+        progress({"step": 1, "loss": 0.5, "lr": 1e-3})
+        return tmp_path / "runs" / "mine"
+
+    import tolman.learn.train
+
+    monkeypatch.setattr(tolman.learn.train, "train", train)
+    assert main(["train", str(recipe), "--resume", "--run.name", "mine", "--optimiser.lr=2e-3"]) == 0
+    assert seen == {"name": "mine", "lr": 2e-3, "resume": True}
+    said = capsys.readouterr()
+    assert "step 1/3  loss 0.5" in said.err
+    assert said.out.strip() == str(tmp_path / "runs" / "mine" / "checkpoints" / "final")
+    assert main(["train", str(recipe), "--run.colour", "red"]) == 2
+    assert "run.colour" in capsys.readouterr().err

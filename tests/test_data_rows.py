@@ -1,0 +1,121 @@
+"""Question files: published ones, ours, and broken ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tolman.data.rows import clip_path, read_questions, write_questions
+from tolman.questions.question import Question
+
+ROW = {
+    "problem_id": 1,
+    "problem": "How many?",
+    "problem_type": "numerical",
+    "solution": "<answer>2</answer>",
+    "path": "a.mp4",
+}
+
+
+def question(**changes: object) -> Question:
+    return Question.from_row(ROW | changes)
+
+
+class TestPublished:
+    def test_spacer(self, shared_data: Path) -> None:
+        questions = read_questions(shared_data / "spacer" / "sr_4250.jsonl")
+        assert len(questions) == 4250
+        assert questions[0].answer == "0.3507"
+        assert questions[0].path == "ScanNet/video/scene0024_02.mp4"
+        assert questions[0].question_type == "object_abs_distance"
+
+    def test_video_r1(self, shared_data: Path) -> None:
+        file = shared_data / "benchmarks" / "video_r1_format" / "eval_vsibench.json"
+        questions = read_questions(file)
+        assert len(questions) == len(json.loads(file.read_text()))
+        assert (questions[0].answer, questions[0].question_type) == ("4", "object_counting")
+        assert questions[0].extra["process"] == ""
+
+    def test_written_and_read_again(self, shared_data: Path, tmp_path: Path) -> None:
+        questions = read_questions(shared_data / "spacer" / "sr_4250.jsonl")[:200]
+        write_questions(tmp_path / "q.jsonl", questions)
+        assert read_questions(tmp_path / "q.jsonl") == questions
+
+
+class TestOurs:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        questions = [
+            question(problem_id="r/0", options=["A. ünï", "B. \u2028x"], cognitive_map={"chair": [[1, 2]]}),
+            question(problem_id="r/1", evidence={"m": 0.1}, note={"kept": [1]}),
+        ]
+        write_questions(tmp_path / "q.jsonl", questions)
+        assert read_questions(tmp_path / "q.jsonl") == questions
+        assert len((tmp_path / "q.jsonl").read_bytes().split(b"\n")) == 3
+
+    def test_array_or_lines_by_content(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jsonl").write_text(f"\n [{json.dumps(ROW)},\n{json.dumps(ROW)} ] \n")
+        (tmp_path / "b.json").write_text(f"{json.dumps(ROW)}\r\n\n{json.dumps(ROW)}")
+        assert read_questions(tmp_path / "a.jsonl") == read_questions(tmp_path / "b.json") == [question()] * 2
+
+    def test_interrupted_write_leaves_the_old_file(self, tmp_path: Path) -> None:
+        write_questions(tmp_path / "q.jsonl", [question()])
+
+        def broken() -> list[Question]:
+            yield question()
+            raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError):
+            write_questions(tmp_path / "q.jsonl", broken())
+        assert len(read_questions(tmp_path / "q.jsonl")) == 1
+        assert [p.name for p in tmp_path.iterdir()] == ["q.jsonl"]
+
+    def test_clip_path(self, tmp_path: Path) -> None:
+        assert clip_path(question(path="clips/a.mp4"), tmp_path) == tmp_path / "clips" / "a.mp4"
+        assert clip_path(question(path="/data/a.mp4"), tmp_path) == Path("/data/a.mp4")
+        with pytest.raises(ValueError, match="question 1 names no clip"):
+            clip_path(question(path=""), tmp_path)
+
+
+GOOD = json.dumps(ROW)
+BAD = {
+    "not_json": (f"{GOOD}\n{{oops", "line 2: not JSON"),
+    "cut": (f"{GOOD}\n\n{GOOD[:40]}", "line 3: not JSON"),
+    "number": (f"{GOOD}\n7", "line 2: a row must be an object, got 7"),
+    "missing": ('{"problem_id": 1, "problem": "x"}', "line 1: .*lacks .*solution"),
+    "solution": (json.dumps(ROW | {"solution": 2}), "line 1: `solution` must be text, got 2"),
+    "options": (json.dumps(ROW | {"options": "A. x"}), "line 1: `options` must be texts or null"),
+    "deep": ("[" * 100_000, "line 1: not JSON"),
+    "array_open": (f"[{GOOD},\n{GOOD}", "line 2: not JSON: expected `,` or `]`, got the end"),
+    "array_row": (f"[{GOOD},\n\n3]", "line 3: a row must be an object"),
+    "array_comma": (f"[{GOOD}\n{GOOD}]", "line 2: not JSON: expected `,`"),
+    "array_trailing_comma": (f"[{GOOD},\n]", "line 2: not JSON"),
+    "array_more": (f"[{GOOD}]\n[]", "text after the array"),
+    "array_none": ("[ ]", "no question"),
+    "empty": ("", "no question"),
+    "blank": (" \n\n", "no question"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_broken_files_name_file_and_line(tmp_path: Path, name: str) -> None:
+    text, match = BAD[name]
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"rows\.json.*{match}"):
+        read_questions(tmp_path / "rows.json")
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.jsonl: cannot be read"):
+        read_questions(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_questions(tmp_path)
+    (tmp_path / "latin.jsonl").write_bytes(b'{"problem": "caf\xe9"}')
+    with pytest.raises(ValueError, match=r"latin\.jsonl: not UTF-8 text \(byte 16\)"):
+        read_questions(tmp_path / "latin.jsonl")
+
+
+def test_unwritable_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none/q\.jsonl: cannot be written"):
+        write_questions(tmp_path / "none" / "q.jsonl", [question()])

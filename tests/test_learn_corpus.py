@@ -1,0 +1,117 @@
+"""Which questions a step draws."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from learn_world import question_row
+from tolman.learn.corpus import ClipQuestions, check_gold, draw, is_held_out, load_corpus
+from tolman.learn.sections import Data
+from tolman.questions.question import Question
+from tolman.reward import REWARDS, Composed, Part
+
+
+def write(folder: Path, rows: list[dict[str, object]]) -> Path:
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def clips(count: int, questions: int) -> list[ClipQuestions]:
+    return [
+        ClipQuestions(
+            f"{c}",
+            Path(f"{c}"),
+            tuple(Question.from_row(question_row(f"{c}-{q}", f"{c}", 1)) for q in range(questions)),
+        )
+        for c in range(count)
+    ]
+
+
+def test_an_epoch_sees_every_clip_once_and_questions_take_turns() -> None:
+    data = clips(5, 3)
+    seen = [entry for step in range(5) for entry in draw(data, 7, step, 3, 1)]  # 15 draws: 3 epochs of 5
+    for epoch in range(3):
+        assert {entry.clip.name for entry in seen[5 * epoch : 5 * epoch + 5]} == {"0", "1", "2", "3", "4"}
+    asked = Counter(entry.questions[0].problem_id for entry in seen)
+    assert len(asked) == 15
+    assert set(asked.values()) == {1}
+
+
+def test_epochs_and_seeds_differ() -> None:
+    data = clips(8, 1)
+    orders = {
+        (seed, epoch): [e.clip.name for e in draw(data, seed, epoch, 8, 1)]
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len({tuple(order) for order in orders.values()}) == 4
+
+
+def test_draw_is_a_pure_function() -> None:
+    data = clips(6, 4)
+    later = draw(data, 3, 11, 4, 2)
+    for step in range(11):
+        draw(data, 3, step, 4, 2)
+    assert draw(data, 3, 11, 4, 2) == later
+    assert all(len({question.problem_id for question in entry.questions}) == 2 for entry in later)
+    assert all(len(entry.questions) == 4 for entry in draw(data, 3, 0, 2, 9))
+
+
+def test_clips_filters_and_holdout(tmp_path: Path) -> None:
+    rows = [question_row(f"{k}", f"clips/{k // 2}.mp4", 1) for k in range(40)]
+    rows[0]["question_type"] = "room_size_estimation"
+    folder = write(tmp_path, rows)
+    everything = load_corpus(Data(path=str(folder)))
+    assert [len(clip.questions) for clip in everything.training] == [2] * 20
+    assert everything.training[3].file == folder / "clips" / "3.mp4"
+    one = load_corpus(
+        Data(path=str(folder / "questions.jsonl"), families=("room_size_estimation",), clips="/elsewhere")
+    )
+    assert [clip.file for clip in one.training] == [Path("/elsewhere/clips/0.mp4")]
+    split = load_corpus(Data(path=str(folder), holdout=0.4))
+    names = {clip.name for clip in split.training}
+    held_out = {clip.name for clip in split.held_out}
+    assert not names & held_out
+    assert len(names | held_out) == 20
+    assert held_out == {f"clips/{k}.mp4" for k in range(20) if is_held_out(f"clips/{k}.mp4", 0.4)}
+    assert {clip.name for clip in load_corpus(Data(path=str(folder), holdout=0.2)).held_out} <= held_out
+
+
+def test_wrong_data_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data.path: no questions at .*absent"):
+        load_corpus(Data(path=str(tmp_path / "absent")))
+    folder = write(tmp_path, [question_row("1", "a.mp4", 1)])
+    with pytest.raises(ValueError, match=r"no question_type 'room_size'; it has: object_counting"):
+        load_corpus(Data(path=str(folder), families=("room_size",)))
+    name = next(f"{k}.mp4" for k in range(99) if is_held_out(f"{k}.mp4", 0.5))
+    with pytest.raises(ValueError, match="no question is left"):
+        load_corpus(Data(path=str(write(tmp_path, [question_row("1", name, 1)])), holdout=0.5))
+
+
+def test_gold_answers_that_do_not_pay_stop_the_run_or_are_dropped(tmp_path: Path) -> None:
+    bad = question_row("bad", "a.mp4", 1) | {"solution": "<answer>several</answer>"}
+    folder = write(tmp_path, [bad, question_row("good", "a.mp4", 1), bad | {"path": "b.mp4"}])
+    corpus = load_corpus(Data(path=str(folder)))
+    with pytest.raises(
+        ValueError, match=r"2 of 3 training questions do not earn full marks.*the first is bad"
+    ):
+        check_gold(corpus, None, drop=False)
+    kept = check_gold(corpus, None, drop=True).training
+    assert [[question.problem_id for question in clip.questions] for clip in kept] == [["good"]]
+    with pytest.raises(ValueError, match="drops all 1"):
+        check_gold(load_corpus(Data(path=str(write(tmp_path, [bad])))), None, drop=True)
+
+
+def test_questions_that_a_reward_cannot_grade_count_as_bad(tmp_path: Path) -> None:
+    rows = [question_row("mapped", "a.mp4", 1), question_row("bare", "a.mp4", 1) | {"cognitive_map": None}]
+    corpus = load_corpus(Data(path=str(write(tmp_path, rows))))
+    rewards = Composed([Part("map", REWARDS["map"]())])
+    assert check_gold(corpus, None, drop=False) == corpus
+    with pytest.raises(ValueError, match=r"1 of 2 .*bare: reward 'map' cannot grade it: .*no true map"):
+        check_gold(corpus, rewards, drop=False)
+    [clip] = check_gold(corpus, rewards, drop=True).training
+    assert [question.problem_id for question in clip.questions] == ["mapped"]
