@@ -80,7 +80,7 @@ class TestBuild:
         dataset = build_dataset(tmp_path / "d", [room()], seed=5, per_family=2, **SMALL)
         text = (tmp_path / "d" / "card.json").read_text()
         card = json.loads(text)
-        assert (card["seed"], card["frames"], card["size"], card["style"]) == (5, 3, [32, 48], "walk")
+        assert (card["seed"], card["frames"], card["size"], card["styles"]) == (5, 3, [32, 48], ["walk"])
         assert card["scenes"] == {"total": 1, "sources": {"procedural": 1}}
         assert (
             card["questions"]["total"]

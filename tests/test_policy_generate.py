@@ -162,6 +162,20 @@ def test_a_clip_is_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [2 * 48]  # four prompts, three with a clip, two distinct clips of 48 patches
 
 
+def test_training_with_gradient_checkpointing_changes_nothing() -> None:
+    policy = tiny_policy()
+    options = {"max_new_tokens": 8, "temperature": 0.0, "stop_ids": ()}
+    plain = generate(policy, prompts_of(policy), 1, **options)
+    model = policy.model
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+    policy.model.train()
+    again = generate(policy, prompts_of(policy), 1, **options)
+    assert policy.model.training
+    for one, other in zip(flatten(plain), flatten(again), strict=True):
+        assert one.token_ids == other.token_ids
+
+
 def test_text_is_decoded_with_tags_kept() -> None:
     policy = tiny_policy()
     groups = generate(policy, prompts_of(policy)[:1], 2, max_new_tokens=12, generator=seeded(2))

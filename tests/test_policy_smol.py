@@ -27,17 +27,24 @@ def policy() -> Policy:
 
 
 def test_logits_equal_the_plain_llama(policy: Policy) -> None:
-    sizes, weights = smol.read_llama(smol.smollm2_gguf())
-    theta = sizes.pop("rope_theta")
+    # the published sizes; no biases, plain rotary positions
     config = transformers.LlamaConfig(
-        **sizes, rope_parameters={"rope_type": "default", "rope_theta": theta}, tie_word_embeddings=True
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e5},
+        tie_word_embeddings=True,
     )
     llama = transformers.LlamaForCausalLM(config).eval()
-    llama.model.load_state_dict(weights)
-    llama.tie_weights()
+    weights = policy.model.model.language_model.state_dict()
+    llama.model.load_state_dict({name: part for name, part in weights.items() if not name.endswith("bias")})
     ids = torch.tensor([policy.tokenizer("The capital of France is Paris. 12 + 30 = 42")["input_ids"]])
     with torch.no_grad():
-        assert torch.equal(policy.model(ids).logits, llama(ids).logits)
+        torch.testing.assert_close(policy.model(ids).logits, llama(ids).logits, rtol=0, atol=1e-5)
 
 
 def test_it_knows_what_smollm2_knows(policy: Policy) -> None:

@@ -6,14 +6,18 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 
-from tolman.render.camera import pose
-from tolman.render.film import Film, film
+from tolman.render.camera import intrinsics, pose, rays, turned
+from tolman.render.film import Film, cast, film
 from tolman.scenes import Box, Item, Scene, generate_scene
+from tolman.scenes.vsibench import read_vsibench
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,7 +26,9 @@ ELL = np.array([[-3.0, -3.0], [3.0, -3.0], [3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [
 STYLES = ("overhead", "raised", "walk")
 
 
-def item(category: str, number: int, center: tuple[float, ...], size: tuple[float, ...], yaw: float = 0.0) -> Item:
+def item(
+    category: str, number: int, center: tuple[float, ...], size: tuple[float, ...], yaw: float = 0.0
+) -> Item:
     c, s = np.cos(yaw), np.sin(yaw)
     axes = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
     return Item(category, Box(np.array(center), np.array(size), axes), f"{category}/{number}")
@@ -51,7 +57,9 @@ def pixel_rays(shot: Film, frame: int) -> tuple[Floats, Floats]:
     height, width = shot.depth_THW.shape[1:]
     v, u = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     k = shot.intrinsics_33
-    own = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones_like(u)], axis=-1).reshape(-1, 3)
+    own = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones_like(u)], axis=-1).reshape(
+        -1, 3
+    )
     matrix = shot.poses_T44[frame]
     return matrix[:3, 3], own @ matrix[:3, :3].T
 
@@ -76,23 +84,26 @@ def test_plain_boxes_agree_with_a_numpy_box_caster(style: str) -> None:
 
 
 def test_depth_is_the_distance_along_the_viewing_axis() -> None:
-    """From overhead the floor lies at the camera's height wherever the picture shows it, if the camera looks straight
-    down; with a tilt a of at most 12° the depth of the floor point under pixel row v is h / (cos a - y sin a)
-    with y = (v - cy) / f downwards in the picture, as the axis falls by cos a a metre and the row's ray by y sin a
-    less or more (the picture's down is tilted out of the level by a)."""
-    shot = film(scene(), 5, 2, (40, 40), "overhead")
+    """A ray (x, y, 1) of the camera's frame falls, per metre of depth, by minus the z of y * down + forward;
+    from height h it meets the floor at depth h over that fall. Straight down the fall is 1, whatever the
+    pixel."""
+    shot = film(scene(), 5, 1, (40, 40), "overhead")
     matrix = shot.poses_T44[0]
-    down, forward, height = matrix[:3, 1], matrix[:3, 2], matrix[2, 3]
-    # (x, y, 1) in the camera's frame falls by -(y down_z + forward_z) a metre of depth
-    v = 20
-    y = (v + 0.5 - 20) / shot.intrinsics_33[1, 1]
-    assert shot.depth_THW[0, v, 20] == pytest.approx(height / -(y * down[2] + forward[2]), rel=1e-5)
-    # a straight-down look at a table of 0.8 m from 3 m: 2.2 m at every pixel of the top
-    table = scene(item("table", 0, (0, 0, 0.4), (4.0, 4.0, 0.8)))
-    flat = film(table, 5, 1, (16, 16), "overhead", plain=True)
-    straight = pose(np.array([0, 0, 3.0]), np.pi / 2, -np.pi / 2)
-    np.testing.assert_allclose(straight[:3, :3], [[1, 0, 0], [0, -1, 0], [0, 0, -1]], atol=1e-12)
-    assert (flat.ids_THW >= 0).mean() > 0.5
+    down, forward, height = matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    for v in (2, 12, 20):  # (further down the picture shows the wall)
+        y = (v + 0.5 - 20) / shot.intrinsics_33[1, 1]
+        floor = height / -(y * down + forward)
+        assert shot.depth_THW[0, v, 20] == pytest.approx(floor, rel=1e-5)
+
+
+def test_embree_depth_of_a_wall_straight_ahead() -> None:
+    """A wall 3 m ahead is 3 m deep in every pixel, though it is further from the camera in the corners."""
+    wall = np.array([[[-9, 3, -9], [9, 3, -9], [9, 3, 9]], [[-9, 3, -9], [9, 3, 9], [-9, 3, 9]]], np.float32)
+    caster = EmbreeScene()
+    TriangleMesh(caster, wall)
+    matrix = pose(np.zeros(3), np.pi / 2, 0.0)
+    hits = cast(caster, matrix[:3, 3], turned(rays(intrinsics((8, 12), 1.2), (8, 12)), matrix))
+    np.testing.assert_allclose(hits.distance, 3.0, rtol=1e-6)
 
 
 def test_a_pose_looks_along_z_with_x_right_and_y_down() -> None:
@@ -103,8 +114,11 @@ def test_a_pose_looks_along_z_with_x_right_and_y_down() -> None:
 
 
 def test_a_pixel_projects_where_its_point_is() -> None:
-    """A box to the right of the first view's middle appears in the right half of the picture, a high one above."""
-    made = scene(item("lamp", 0, (1.0, 1.5, 0.3), (0.4, 0.4, 0.6)), item("clock", 0, (-1.0, 1.9, 2.0), (0.4, 0.1, 0.4)))
+    """A box to the right of the first view's middle appears in the right half of the picture, a high one
+    above."""
+    made = scene(
+        item("lamp", 0, (1.0, 1.5, 0.3), (0.4, 0.4, 0.6)), item("clock", 0, (-1.0, 1.9, 2.0), (0.4, 0.1, 0.4))
+    )
     shot = film(made, 0, 1, (96, 96), "walk")
     lamp, clock = np.argwhere(shot.ids_THW[0] == 0), np.argwhere(shot.ids_THW[0] == 1)
     assert lamp[:, 1].min() > 48 > clock[:, 1].max()
@@ -145,17 +159,21 @@ def test_same_seed_same_bytes(style: str) -> None:
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads() -> None:
-    code = (
-        "import hashlib; from tolman.render.film import film; from tolman.scenes import generate_scene;"
-        "f = film(generate_scene(2, 2), 1, 3, (24, 24), 'walk');"
-        "print(hashlib.sha256(f.rgb_THWC.tobytes() + f.depth_THW.tobytes() + f.poses_T44.tobytes()).hexdigest())"
-    )
+    code = """
+import hashlib
+from tolman.render.film import film
+from tolman.scenes import generate_scene
+shot = film(generate_scene(2, 2), 1, 3, (24, 24), "walk")
+arrays = shot.rgb_THWC, shot.depth_THW, shot.poses_T44
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     path = os.pathsep.join(entry for entry in sys.path if entry)
     seen = set()
     for count in ("1", "2"):
         env = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": count, **dict.fromkeys(names, count)}
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         seen.add(done.stdout)
     assert len(seen) == 1
 
@@ -221,12 +239,7 @@ def test_the_first_view_looks_towards_plus_y_from_the_near_side() -> None:
                 assert first[1, 2] / np.hypot(first[0, 2], first[1, 2]) > 0.99
 
 
-def test_real_scans_are_filmed(shared_data: object) -> None:
-    from pathlib import Path
-
-    from tolman.scenes.vsibench import read_vsibench
-
-    assert isinstance(shared_data, Path)
+def test_real_scans_are_filmed(shared_data: Path) -> None:
     shares = []
     for made in read_vsibench(shared_data / "vsibench")[::24]:
         for style in STYLES:

@@ -38,9 +38,7 @@ def _register_build(inner: Subparsers) -> None:
         run_build,
     )
     build.add_argument("count", type=positive, metavar="N", help="how many rooms")
-    build.add_argument(
-        "--difficulty", type=int, choices=range(4), default=1, help="0 … 3 (default: %(default)s)"
-    )
+    scenes_command.add_rooms(build)
     film_command.add_dataset(build)
 
 

@@ -198,6 +198,7 @@ def film(arguments: argparse.Namespace, policy: Policy, scenes: Sequence[Scene])
             frames=arguments.frames or policy.frames,
             size=arguments.size or policy.frame_size,
             style=arguments.style,
+            fps=arguments.fps,
             workers=arguments.workers,
             questions=False,
             progress=lambda done, total, _: show(done, total),

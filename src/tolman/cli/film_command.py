@@ -43,6 +43,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         default=4,
         help="most questions of a kind per clip (default: %(default)s)",
     )
+    parser.add_argument(
+        "--views",
+        action="store_true",
+        help="also write views/: which item covers which part of each frame, for the dense objective",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,8 +69,10 @@ def build(arguments: argparse.Namespace, scenes: list[Scene]) -> Dataset:
             frames=arguments.frames,
             size=arguments.size,
             style=arguments.style,
+            fps=arguments.fps,
             per_family=arguments.per_family,
             workers=arguments.workers,
+            views=arguments.views,
             progress=lambda done, total, _: show(done, total),
         )
     say(f"{len(dataset.scenes)} clips and {len(dataset.questions)} questions in {arguments.out}")

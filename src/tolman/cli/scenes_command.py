@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tolman.cli.shared import Subparsers, add_command, positive, say
+from tolman.cli.shared import Subparsers, add_command, difficulties, positive, say
 
 if TYPE_CHECKING:
     from tolman.scenes import Scene
@@ -29,16 +30,22 @@ def register(commands: Subparsers) -> None:
         "tolman scenes make 100 --seed 7 --difficulty 1 --out rooms.jsonl",
         run,
     )
-    parser.add_argument("count", type=positive, metavar="N", help="how many rooms")
+    add_rooms(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the first room (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file to write")
+
+
+def add_rooms(parser: argparse.ArgumentParser) -> None:
+    """How many rooms, and how hard."""
+    parser.add_argument("count", type=positive, metavar="N", help="how many rooms")
     parser.add_argument(
         "--difficulty",
-        type=int,
-        choices=range(4),
-        default=1,
-        help="0: a few big items in a small rectangle … 3: crowded, also L-shaped (default: %(default)s)",
+        type=difficulties,
+        default=(1,),
+        metavar="LEVEL[,…]",
+        help="0: a few big items in a small rectangle … 3: crowded, also L-shaped; several are taken in turn "
+        "(default: 1)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -53,8 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"{len(rooms)} rooms with {sum(len(room.items) for room in rooms)} items in {arguments.out}")
 
 
-def procedural(count: int, seed: int, difficulty: int) -> list[Scene]:
-    """Rooms of consecutive seeds."""
+def procedural(count: int, seed: int, difficulty: Sequence[int]) -> list[Scene]:
+    """Rooms of consecutive seeds, the levels of difficulty taken in turn."""
     from tolman.scenes.generate import generate_scene
 
-    return [generate_scene(seed + k, difficulty) for k in range(count)]
+    return [generate_scene(seed + k, difficulty[k % len(difficulty)]) for k in range(count)]

@@ -53,8 +53,13 @@ def add_filming(parser: argparse.ArgumentParser, frames: int | None, size: str |
     """Options of how clips are filmed; None as a default means the policy's own."""
     own = "what the model is shown"
     parser.add_argument(
-        "--style", default="walk", help="camera: walk (eye level), raised or overhead (default: %(default)s)"
+        "--style",
+        type=names,
+        default=("walk",),
+        metavar="STYLE[,…]",
+        help="camera: walk (eye level), raised or overhead; several are taken in turn (default: walk)",
     )
+    parser.add_argument("--fps", type=float, default=2.0, help="frames a second (default: %(default)s)")
     parser.add_argument(
         "--frames", type=positive, default=frames, help=f"frames per clip (default: {frames or own})"
     )
@@ -75,6 +80,21 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """An argument of several words with commas between."""
+    return tuple(text.split(","))
+
+
+def difficulties(text: str) -> tuple[int, ...]:
+    """An argument of difficulties of rooms, with commas between."""
+    levels = text.split(",")
+    if not all(level in {"0", "1", "2", "3"} for level in levels):
+        raise argparse.ArgumentTypeError(
+            f"must be 0, 1, 2 or 3, or several with commas between, got {text!r}"
+        )
+    return tuple(int(level) for level in levels)
 
 
 def frame_size(text: str) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from tolman.data.card import CARD_FILE, Filming, file_sha256, read_card, version
 from tolman.data.rows import clip_path, read_questions, write_questions
 from tolman.data.scene_io import SCENES_FILE, read_scenes, scene_text, write_scenes
 from tolman.data.sightings_io import Made, read_sightings, write_sightings
+from tolman.data.views import make_views, write_views
 from tolman.questions.ask import ask
 from tolman.questions.question import Question
 from tolman.render.film import film
@@ -58,18 +59,22 @@ def build_dataset(
     seed: int,
     frames: int = 32,
     size: tuple[int, int] = (448, 448),
-    style: str = "walk",
+    style: str | Sequence[str] = "walk",
+    fps: float = 2.0,
     per_family: int | Mapping[str, int] = 4,
     workers: int = 2,
     questions: bool = True,
+    views: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Film every scene and ask about it; the same call gives the same bytes.
 
     Writes `clips/<scene id>.mp4`, `sightings/<scene id>.npz`, `scenes.jsonl`, `questions.jsonl` (not where
     `questions` is False) and `card.json` into the folder `out`, which is made where it is missing. frames,
-    size, style: as `film`. per_family: as `ask`. workers: processes; 1 films in this one. progress: called
-    with (scenes done, all scenes, "made" or "kept") after each.
+    size, fps: as `film`. style: as `film`, or several that scenes take in turn. per_family: as `ask`.
+    workers: processes; 1 films in this one. views: also write `views/<scene id>.npz`, what each part of each
+    frame shows (`tolman.data.views`). progress: called with (scenes done, all scenes, "made" or "kept") after
+    each.
 
     A call that was interrupted goes on where it stopped: a clip is kept if it is whole and was made with
     the same values from the same scene. Clips of other scenes in the folder are left alone.
@@ -79,10 +84,14 @@ def build_dataset(
     """
     out = Path(out)
     _check(scenes, workers)
-    filming = Filming(seed, frames, (size[0], size[1]), style, versions())
-    _prepare(out)
+    styles = (style,) if isinstance(style, str) else tuple(style)
+    filming = Filming(seed, frames, (size[0], size[1]), styles, fps, versions())
+    _prepare(out, views)
     asked: list[Question] = []
-    tasks = [_Task(out, scene, filming, per_family, questions) for scene in scenes]
+    tasks = [
+        _Task(out, scene, filming, styles[k % len(styles)], per_family, questions, views)
+        for k, scene in enumerate(scenes)
+    ]
     for done, (kept, rows) in enumerate(_run(tasks, workers), start=1):
         asked.extend(rows)
         if progress is not None:
@@ -121,8 +130,15 @@ class _Task:
     out: Path
     scene: Scene
     filming: Filming
+    style: str
     per_family: int | Mapping[str, int]
     questions: bool
+    views: bool
+
+    @property
+    def views_file(self) -> Path:
+        """Where the scene's views go."""
+        return self.out / "views" / f"{self.scene.id}.npz"
 
 
 def _run(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[bool, list[Question]]]:
@@ -151,10 +167,10 @@ def _make(task: _Task) -> tuple[bool, list[Question]]:
     """Film (or keep) one scene and ask about it."""
     name = f"{task.scene.id}.mp4"
     try:
-        made = Made(_digest(task.scene, task.filming), "")
+        made = Made(_digest(task), "")
         clip = task.out / "clips" / name
         record = task.out / "sightings" / f"{task.scene.id}.npz"
-        sightings = _kept(clip, record, made)
+        sightings = _kept(clip, record, made) if task.views_file.is_file() or not task.views else None
         kept = sightings is not None
         if sightings is None:
             sightings = _film(task, clip, record, made)
@@ -175,9 +191,12 @@ def _film(task: _Task, clip: Path, record: Path, made: Made) -> Sightings:
         scene_seed(task.filming.seed, task.scene.id),
         frames=task.filming.frames,
         size=task.filming.size,
-        style=task.filming.style,
+        style=task.style,
+        fps=task.filming.fps,
     )
     record.unlink(missing_ok=True)
+    if task.views:
+        write_views(task.views_file, make_views(task.scene, shot.ids_THW))
     write_clip(clip, shot.rgb_THWC, shot.fps)
     write_sightings(record, shot.sightings, Made(made.parameters, file_sha256(clip)))
     return shot.sightings
@@ -194,9 +213,9 @@ def _kept(clip: Path, record: Path, made: Made) -> Sightings | None:
     return sightings if found == Made(made.parameters, file_sha256(clip)) else None
 
 
-def _digest(scene: Scene, filming: Filming) -> str:
+def _digest(task: _Task) -> str:
     """SHA-256 of everything that shapes a clip."""
-    text = json.dumps(asdict(filming), sort_keys=True) + scene_text(scene)
+    text = json.dumps(asdict(task.filming) | {"styles": task.style}, sort_keys=True) + scene_text(task.scene)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -213,12 +232,12 @@ def _check(scenes: Sequence[Scene], workers: int) -> None:
             raise ValueError(f"scene id {scene_id!r} cannot name a file; use letters, digits, `_`, `-`, `.`")
 
 
-def _prepare(out: Path) -> None:
+def _prepare(out: Path, views: bool) -> None:
     """Make the folders, and take away what would call an unfinished data set finished.
 
     Raises ValueError naming what cannot be made.
     """
-    for folder in (out / "clips", out / "sightings"):
+    for folder in (out / name for name in ("clips", "sightings", *(["views"] if views else []))):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

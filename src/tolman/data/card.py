@@ -23,13 +23,15 @@ CARD_FILE = "card.json"
 class Filming:
     """What every clip of a data set shares; a clip made with other values is made again.
 
-    size: (height, width) in pixels. versions: of the packages that shape the bytes.
+    size: (height, width) in pixels. styles: taken in turn. fps: frames a second. versions: of the packages
+    that shape the bytes.
     """
 
     seed: int
     frames: int
     size: tuple[int, int]
-    style: str
+    styles: tuple[str, ...]
+    fps: float
     versions: tuple[tuple[str, str], ...]
 
 
@@ -59,7 +61,8 @@ def write_card(
     clips = [out / "clips" / f"{scene.id}.mp4" for scene in scenes]
     card: dict[str, Any] = {
         "seed": filming.seed,
-        "style": filming.style,
+        "styles": list(filming.styles),
+        "fps": filming.fps,
         "frames": filming.frames,
         "size": list(filming.size),
         "per_family": per_family if isinstance(per_family, int) else dict(sorted(per_family.items())),

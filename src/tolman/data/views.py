@@ -19,8 +19,11 @@ SHOWN, DOMINANT = 0.04, 0.10
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """shares: (frames, CELLS, CELLS, items) uint8, the share of each frame cell an item covers, 255 = all of it.
-    categories: of the items. cells: (items, 2) int64, the cell (x, y) of each on the room's 10×10 map."""
+    """What a film shows where.
+
+    shares: (frames, CELLS, CELLS, items) uint8, the share of each frame cell an item covers, 255 = all of it.
+    categories: of the items. cells: (items, 2) int64, the cell (x, y) of each on the room's 10×10 map.
+    """
 
     shares: npt.NDArray[np.uint8]
     categories: tuple[str, ...]
@@ -31,8 +34,8 @@ class TokenLabels(NamedTuple):
     """Labels of a clip's N vision tokens, in the order of the tower's output.
 
     shown, middle: (N, categories) bool, the token shows the category / holds the middle of one of its items.
-    item_mask: (N,) True where one item covers enough of the token; kind: (N,) its category index; cell: (N, 2)
-    its map cell. kind and cell are 0 where item_mask is False.
+    item_mask: (N,) True where one item covers enough of the token; kind: (N,) its category index; cell:
+    (N, 2) its map cell. kind and cell are 0 where item_mask is False.
     """
 
     shown: npt.NDArray[np.bool_]
@@ -45,8 +48,8 @@ class TokenLabels(NamedTuple):
 def cell_shares(ids_THW: npt.NDArray[np.int32], items: int, cells: int = CELLS) -> npt.NDArray[np.uint8]:
     """The share of every frame cell that each item covers.
 
-    ids_THW: item index per pixel, -1 elsewhere. Returns (frames, cells, cells, items) uint8, 255 = the whole cell.
-    Raises ValueError where the frame cannot be cut into `cells` × `cells` equal cells.
+    ids_THW: item index per pixel, -1 elsewhere. Returns (frames, cells, cells, items) uint8, 255 = the whole
+    cell. Raises ValueError where the frame cannot be cut into `cells` × `cells` equal cells.
     """
     frames, height, width = ids_THW.shape
     if height % cells or width % cells:
@@ -77,7 +80,9 @@ def write_views(path: Path, views: Views) -> None:
     """Write an `.npz`, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as stream:
-        np.savez_compressed(stream, shares=views.shares, categories=np.array(views.categories), cells=views.cells)
+        np.savez_compressed(
+            stream, shares=views.shares, categories=np.array(views.categories), cells=views.cells
+        )
     temporary.replace(path)
 
 
@@ -93,8 +98,8 @@ def read_views(path: Path) -> Views:
 def token_labels(views: Views, categories: tuple[str, ...], grid: tuple[int, int, int]) -> TokenLabels:
     """Labels of the tokens of a clip that shows all of the film's frames.
 
-    grid: (steps, rows, columns) of the tokens; a step pools frames / steps frames. Items whose category is not
-    in `categories` are labelled as nothing. Raises ValueError where frames or cells do not divide evenly.
+    grid: (steps, rows, columns) of the tokens; a step pools frames / steps frames. Items whose category is
+    not in `categories` are labelled as nothing. Raises ValueError where frames or cells do not divide evenly.
     """
     steps, rows, columns = grid
     frames, height, width, items = views.shares.shape
@@ -121,7 +126,7 @@ def token_labels(views: Views, categories: tuple[str, ...], grid: tuple[int, int
 
 def _middle_tokens(share: npt.NDArray[np.float64]) -> list[list[int]]:
     """For each item, the tokens (flat indices) that hold the middle of its visible part, one per step."""
-    steps, rows, columns, items = share.shape
+    _, rows, columns, items = share.shape
     mass = share.sum(axis=(1, 2))
     down = (share.sum(axis=2) * np.arange(rows)[None, :, None]).sum(axis=1)
     right = (share.sum(axis=1) * np.arange(columns)[None, :, None]).sum(axis=1)

@@ -4,8 +4,8 @@ From answers alone a small vision tower hardly learns to see. The renderer knows
 of a frame and where that item stands in the room, so every vision token can be taught
 
 * by a linear head on the tower's output: which categories it shows, and which have their middle in it;
-* by linear heads on the language model's last hidden state at that token: in which cell of the room's map (x and y)
-  the item it shows stands, which takes the camera's path so far, and that item's category.
+* by linear heads on the language model's last hidden state at that token: in which cell of the room's map
+  (x and y) the item it shows stands, which takes the camera's path so far, and that item's category.
 
 No text is decoded, so a clip costs only its own tokens. The heads are thrown away afterwards.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,11 +116,12 @@ def generate(
         return []
     stops = tuple(policy.stop_ids if stop_ids is None else stop_ids)
     model = policy.model
-    start = _prefill(policy, prompts, group, max_new_tokens)
     rows = len(prompts) * group
     device = generator.device if generator is not None else torch.device("cpu")
     uniforms = torch.rand((rows, max_new_tokens), generator=generator, dtype=torch.float64, device=device)
-    tokens, log_probs, lengths, done = _decode(model, start, sampling, uniforms.to(model.device), stops)
+    with _evaluating(model):
+        start = _prefill(policy, prompts, group, max_new_tokens)
+        tokens, log_probs, lengths, done = _decode(model, start, sampling, uniforms.to(model.device), stops)
     texts = policy.tokenizer.batch_decode(
         [row[:n].tolist() for row, n in zip(tokens, lengths, strict=True)], skip_special_tokens=True
     )
@@ -128,6 +130,17 @@ def generate(
         for r, n in enumerate(lengths)
     ]
     return [samples[p * group : (p + 1) * group] for p in range(len(prompts))]
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode: in training mode, gradient checkpointing would silently drop the cache."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def _prefill(policy: Policy, prompts: Sequence[Prompt], group: int, room: int) -> _Start:

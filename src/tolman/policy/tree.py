@@ -144,9 +144,7 @@ def pack(trees: Sequence[TokenTree], pad_id: int, video: VideoTokens) -> Packed:
     for b, row in enumerate(rows):
         n = len(row.token_ids)
         input_ids[b, :n] = torch.tensor(row.token_ids, dtype=torch.long)
-        position_ids[:, b, :n] = row.positions
-        types[b, :n] = row.types
-        mask[b, :n, :n] = row.may_attend
+        position_ids[:, b, :n], types[b, :n], mask[b, :n, :n] = row.positions, row.types, row.may_attend
     seen = [clip for row in rows for clip in row.clips]
     clips = tuple({id(clip): clip for clip in seen}.values())
     index = {id(clip): k for k, clip in enumerate(clips)}

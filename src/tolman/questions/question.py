@@ -61,14 +61,24 @@ class Question:
         Raises ValueError naming the missing field.
         """
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        values: dict[str, Any] = {"data_type": "video", "options": None, "data_source": "", "path": row.get("video", "")}
+        values: dict[str, Any] = {
+            "data_type": "video",
+            "options": None,
+            "data_source": "",
+            "path": row.get("video", ""),
+        }
         values |= {key: value for key, value in row.items() if key in known}
         if "problem_type" not in values and "solution" in values:
             values["problem_type"] = "multiple choice" if values["options"] else "numerical"
         if not values.get("question_type") and isinstance(row.get("original_question_type"), str):
             values["question_type"] = row["original_question_type"]
-        missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING
-                   and f.default_factory is dataclasses.MISSING and f.name not in values]
+        missing = [
+            f.name
+            for f in dataclasses.fields(cls)
+            if f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+            and f.name not in values
+        ]
         if missing:
             raise ValueError(f"question row lacks {', '.join(missing)}: {json.dumps(row)[:200]}")
         values["options"] = tuple(values["options"]) if values["options"] else None

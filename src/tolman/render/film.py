@@ -65,7 +65,7 @@ def film(
     _check(frames, size, style, supersample, fps, threads)
     rng = np.random.default_rng([seed, zlib.crc32(scene.id.encode())])
     room = plan_room(scene, rng)
-    placed = item_frames(scene)
+    placed = item_frames(scene, upright=not plain)
     mesh = joined(furnish(scene, placed, seed, plain), room_mesh(room, ceiling=style != "overhead"))
     caster = EmbreeScene()
     TriangleMesh(caster, mesh.corners)

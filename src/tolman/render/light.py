@@ -10,13 +10,17 @@ import numpy.typing as npt
 from embreex.rtcore_scene import EmbreeScene
 
 from tolman.render.mesh import STRUCTURE, Mesh
-from tolman.render.textures import LEVELS, NAMES, SIDE, atlas
+from tolman.render.textures import LEVELS, SIDE, atlas
 
 Floats = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 BACKDROP = (0.035, 0.04, 0.05)
 """Linear light where a ray hits nothing."""
+
+
+CHUNK = 32768
+"""Hits shaded at a time: few enough for their numbers to stay in a core's cache."""
 
 
 class Light(NamedTuple):
@@ -161,15 +165,13 @@ class Shader:
     ) -> Float32:
         """Linear light (3, n) along rays from `origin` (3,) with `direction` (3, n). angle: radians across a
         pixel. sample: where on the lamps, in [-1, 1]², shadows are cast from."""
-        seen = np.flatnonzero(hits.triangle >= 0)
-        start = origin.astype(np.float32)
-        if len(seen) == len(hits.triangle):
-            return self._shaded(start, direction, hits, angle, sample)
         out = np.empty((3, len(hits.triangle)), np.float32)
         out[:] = np.array(BACKDROP, np.float32)[:, None]
-        if len(seen):
-            hits = Hits(hits.triangle[seen], hits.u[seen], hits.v[seen], hits.distance[seen])
-            out[:, seen] = self._shaded(start, direction[:, seen], hits, angle, sample)
+        seen, start = np.flatnonzero(hits.triangle >= 0), origin.astype(np.float32)
+        for first in range(0, len(seen), CHUNK):
+            part = seen[first : first + CHUNK]
+            some = Hits(hits.triangle[part], hits.u[part], hits.v[part], hits.distance[part])
+            out[:, part] = self._shaded(start, direction[:, part], some, angle, sample)
         return out
 
     def _shaded(

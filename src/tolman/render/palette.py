@@ -42,7 +42,7 @@ COLOURS: dict[str, tuple[int, int]] = {
     "table": (0xA9713C, 0x8A5A2E),
     "desk": (0xCFA468, 0x4A4E55),
     "nightstand": (0x6E3B22, 0xC9A24A),
-    "bookshelf": (0x9A6A3A, 0x7F552C),
+    "bookshelf": (0xE0BF8C, 0xB08B5E),
     "shoe rack": (0xB08B5E, 0x6B5A45),
     "closet": (0xE9DFC8, 0x9C8A66),
     "cabinet": (0xC9B79A, 0x7E6B4B),

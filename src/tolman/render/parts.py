@@ -222,9 +222,8 @@ def _tubes(rows: list[tuple[float, ...]], recess: Floats) -> tuple[Floats, Float
     normal = normal * np.array([1.0, 1.0, 0.0])
     normal = normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-9)
     index = turn[:, None, :].repeat(SIDES, 1)
-    bottom = np.take_along_axis(bottom, index, axis=2) + t[:, None, 0:3]
-    top = np.take_along_axis(top, index, axis=2) + t[:, None, 3:6]
-    normal = np.take_along_axis(normal, index, axis=2)
+    bottom, top, normal = (np.take_along_axis(ring, index, axis=2) for ring in (bottom, top, normal))
+    bottom, top = bottom + t[:, None, 0:3], top + t[:, None, 3:6]
     k, m = np.arange(SIDES), (np.arange(SIDES) + 1) % SIDES
     side = np.concatenate(
         [

@@ -177,7 +177,10 @@ def triangles_of(polygon: Floats) -> npt.NDArray[np.int64]:
                 break
         else:
             raise ValueError(f"floor polygon crosses itself: {polygon.tolist()}; give a simple outline")
-    return np.array([*ears, tuple(left)], dtype=np.int64)
+    faces = np.array([*ears, tuple(left)], dtype=np.int64)
+    if any(_cross(*polygon[face]) < -1e-9 for face in faces):
+        raise ValueError(f"floor polygon crosses itself: {polygon.tolist()}; give a simple outline")
+    return faces
 
 
 def _outline(polygon: Floats, distance: float) -> Floats:
@@ -267,7 +270,7 @@ def room_mesh(room: Room, ceiling: bool) -> Mesh:
     if ceiling:
         top = flat.copy()
         top[:, 2] = room.high
-        made.add(top[faces[:, ::-1]], rgb(0xF6F4EF), 6, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), glow=0.22)
+        made.add(top[faces[:, ::-1]], rgb(0xFCF9F3), 6, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), glow=0.36)
     else:
         outside = _outline(room.polygon, WALL)
         made.band(room.polygon, outside, room.high, room.high, scaled(room.wall_colour, 0.62), 0)

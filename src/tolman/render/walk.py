@@ -2,8 +2,8 @@
 
 Every walk starts near the room's -y side looking towards +y. "overhead": above the open-topped room, looking
 down with +y up in the picture, the view about half the room's longer side, gliding to and fro over the floor;
-the tilt towards +y is at most 12°. "raised": 2.2 to 2.5 m up, looking down 32 to 38°. "walk": 1.45 to 1.6 m
-up, looking down 8 to 24°. The latter two walk over free floor between viewpoints that together see the items,
+the tilt towards +y is at most 12°. "raised": 2.2 to 2.5 m up, looking down 32 to 45°. "walk": 1.45 to 1.6 m
+up, looking down 6 to 26°. The latter two walk over free floor between viewpoints that together see the items,
 and turn the head so that every item stays in view for some frames (see gaze.py).
 """
 
@@ -102,7 +102,8 @@ def overhead(
 
 
 def lighting_of(stage: Stage, style: str) -> Lighting:
-    """Two lamps: under the ceiling, or above the open room for the view from overhead."""
+    """Two lamps: under the ceiling, clear of walls and of what hangs there, or, for the view from overhead,
+    above the open room."""
     room = stage.room
     low, high = room.bounds
     middle, span = (low + high) / 2, high - low
@@ -112,7 +113,11 @@ def lighting_of(stage: Stage, style: str) -> Lighting:
         places = middle + span * np.array([[-0.28, -0.22], [0.34, 0.3]])
     else:
         z = room.high - 0.15
-        places = middle + span * np.array([[-0.2, -0.15], [0.26, 0.22]])
+        grid = occupancy.grid_of(room)
+        clear = occupancy.clearance(~occupancy.blocked(grid, stage.frames, z - 0.1, z + 0.1), grid.cell)
+        cells = grid.middles()[clear >= min(0.5, 0.8 * float(clear.max()))]
+        wanted = middle + span * np.array([[-0.2, -0.15], [0.26, 0.22]])
+        places = np.stack([cells[((cells - place) ** 2).sum(axis=1).argmin()] for place in wanted])
     reach = 2.0 + 0.5 * float(span.max())
     warm = Light(np.array([*places[0], z]), 0.22, (0.62, 0.58, 0.51), reach)
     cool = Light(np.array([*places[1], z]), 0.22, (0.36, 0.38, 0.41), reach)

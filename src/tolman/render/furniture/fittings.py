@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from tolman.render.palette import BLACK, BRASS, DARK, STEEL, WHITE, mixed, rgb, scaled
-from tolman.render.parts import BRICK, FABRIC, GLOSSY, GLOW, MATTE, SCREEN, STONE, WOOD, Kit
+from tolman.render.parts import BRICK, FABRIC, GLOSSY, GLOW, MATTE, SCREEN, STONE, WOOD, Colour, Kit, Material
 
 BOARD = GLOSSY._replace(glow=0.2)
 
 
-def frame(kit: Kit, edge: float, colour: tuple[float, float, float], y: tuple[float, float]) -> None:
+def frame(kit: Kit, edge: float, colour: Colour, y: tuple[float, float], material: Material = WOOD) -> None:
     """Four bars around the front."""
     w, h = kit.w, kit.h
     for x in ((0, edge), (w - edge, w)):
-        kit.box(x, y, (0, h), colour, WOOD)
+        kit.box(x, y, (0, h), colour, material)
     for z in ((0, edge), (h - edge, h)):
-        kit.box((edge, w - edge), y, z, colour, WOOD)
+        kit.box((edge, w - edge), y, z, colour, material)
 
 
 def door(kit: Kit) -> None:
@@ -36,11 +36,11 @@ def window(kit: Kit) -> None:
     """A frame with four bright panes."""
     w, d, h = kit.w, kit.d, kit.h
     edge = min(0.06, 0.1 * min(w, h))
-    frame(kit, edge, kit.accent, (0, d))
+    frame(kit, edge, kit.accent, (0, d), MATTE)
     kit.box((edge, w - edge), (0.3 * d, 0.7 * d), (edge, h - edge), kit.colour, GLOW)
     bar = 0.5 * edge
-    kit.box((w / 2 - bar, w / 2 + bar), (0.1 * d, 0.9 * d), (edge, h - edge), kit.accent, WOOD)
-    kit.box((edge, w - edge), (0.1 * d, 0.9 * d), (0.6 * h - bar, 0.6 * h + bar), kit.accent, WOOD)
+    kit.box((w / 2 - bar, w / 2 + bar), (0.1 * d, 0.9 * d), (edge, h - edge), kit.accent)
+    kit.box((edge, w - edge), (0.1 * d, 0.9 * d), (0.6 * h - bar, 0.6 * h + bar), kit.accent)
     kit.box(
         (edge, w - edge),
         (0.26 * d, 0.74 * d),

@@ -157,13 +157,24 @@ def towel(kit: Kit) -> None:
 
 
 def cup(kit: Kit) -> None:
-    """A cup with a handle, seen into."""
+    """A cup of coffee with a handle along its longer side."""
     w, d, h = kit.w, kit.d, kit.h
-    r = 0.4 * min(w, d) if max(w, d) < 1.2 * min(w, d) else 0.5 * min(w, d)
-    x = r
-    kit.tube((x, d / 2, 0), (x, d / 2, h), 0.8 * r, kit.colour, GLOSSY, end_radius=r)
-    kit.tube((x, d / 2, h - 0.001), (x, d / 2, h), 0.85 * r, rgb(0x4A2A18))
-    kit.box((min(w, 2 * r) - 0.01, w), (0.45 * d, 0.55 * d), (0.25 * h, 0.75 * h), kit.colour, GLOSSY)
+    r = 0.5 * min(w, d) if max(w, d) > 1.2 * min(w, d) else 0.42 * min(w, d)
+    x, y = (r, d / 2) if w >= d else (w / 2, r)
+    kit.tube((x, y, 0), (x, y, h), 0.8 * r, kit.colour, GLOSSY, end_radius=r)
+    kit.tube((x, y, h - 0.001), (x, y, h), 0.85 * r, rgb(0x4A2A18))
+    for z in ((0.25 * h, 0.35 * h), (0.65 * h, 0.75 * h)):
+        _handle(kit, 1.8 * r, z)
+    _handle(kit, max(w, d) - 0.25 * r, (0.25 * h, 0.75 * h))
+
+
+def _handle(kit: Kit, start: float, z: tuple[float, float]) -> None:
+    """A bar from `start` to the far end of the longer side."""
+    w, d = kit.w, kit.d
+    if w >= d:
+        kit.box((min(start, 0.9 * w), w), (0.44 * d, 0.56 * d), z, kit.colour, GLOSSY)
+    else:
+        kit.box((0.44 * w, 0.56 * w), (min(start, 0.9 * d), d), z, kit.colour, GLOSSY)
 
 
 def bowl(kit: Kit) -> None:

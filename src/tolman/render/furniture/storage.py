@@ -145,11 +145,11 @@ def shoe_rack(kit: Kit) -> None:
     w, d, h = kit.w, kit.d, kit.h
     for x in (0.0, w - 0.03):
         kit.box((x, x + 0.03), (0, d), (0, h), kit.colour, WOOD)
-    rows = max(2, round(h / 0.25))
+    rows = min(5, max(2, round(h / 0.25)))
     for k in range(rows):
         z = 0.05 + (h - 0.08) * k / (rows - 0.5)
         kit.box((0.03, w - 0.03), (0, d), (z, z + 0.02), kit.accent, WOOD)
-        for i in range(max(1, int(w / 0.25))):
+        for i in range(min(6, max(1, int(w / 0.25)))):
             x = 0.05 + i * 0.25
             if x + 0.18 > w or kit.rng.random() < 0.25:
                 continue
