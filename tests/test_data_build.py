@@ -15,6 +15,7 @@ from tolman.data import build
 from tolman.data.build import build_dataset, load_dataset, scene_seed
 from tolman.data.scene_io import scene_text
 from tolman.data.sightings_io import read_sightings
+from tolman.data.views import read_views
 from tolman.render.sightings import Sightings
 from tolman.scenes import Box, Item, Scene
 from tolman.video.clip import read_clip
@@ -39,16 +40,19 @@ class Studio:
 
     def __init__(self) -> None:
         self.made: list[str] = []
+        self.styles: list[str] = []
 
     def __call__(
-        self, scene: Scene, seed: int, frames: int, size: tuple[int, int], style: str
+        self, scene: Scene, seed: int, frames: int, size: tuple[int, int], style: str, fps: float
     ) -> SimpleNamespace:
         if style == "broken":
             raise KeyError("light")
         self.made.append(scene.id)
+        self.styles.append(style)
         rgb = np.random.default_rng(seed).integers(0, 256, (frames, *size, 3), dtype=np.uint8)
         seen = Sightings(np.full((frames, len(scene.items)), 100), np.arange(frames) / 2.0, size[0] * size[1])
-        return SimpleNamespace(rgb_THWC=rgb, fps=2.0, sightings=seen)
+        ids = np.zeros((frames, *size), dtype=np.int32)
+        return SimpleNamespace(rgb_THWC=rgb, ids_THW=ids, fps=fps, sightings=seen)
 
 
 @pytest.fixture
@@ -118,6 +122,18 @@ class TestBuild:
         build_dataset(tmp_path / "d", [room()], seed=5, **SMALL)
         build_dataset(tmp_path / "d", [room()], seed=5, questions=False, **SMALL)
         assert not (tmp_path / "d" / "questions.jsonl").exists()
+
+    def test_views_are_written_where_asked_for(self, studio: Studio, tmp_path: Path) -> None:
+        build_dataset(tmp_path / "d", [room()], seed=5, **SMALL)
+        build_dataset(tmp_path / "d", [room()], seed=5, views=True, **SMALL)  # made again: they were missing
+        views = read_views(tmp_path / "d" / "views" / "room.npz")
+        assert views.shares.shape == (3, 8, 8, 4)
+        assert studio.made == ["room", "room"]
+
+    def test_styles_are_taken_in_turn(self, studio: Studio, tmp_path: Path) -> None:
+        styles = ["walk", "raised"]
+        build_dataset(tmp_path / "d", [room(n) for n in "abc"], seed=5, style=styles, **SMALL)
+        assert studio.styles == ["walk", "raised", "walk"]
 
     def test_per_family_by_name(self, studio: Studio, tmp_path: Path) -> None:
         dataset = build_dataset(tmp_path / "d", [room()], seed=5, per_family={"object_counting": 1}, **SMALL)

@@ -12,7 +12,7 @@ from tolman.scenes import Box, Item, Scene
 
 
 def test_shares_of_a_hand_made_frame() -> None:
-    # a 4×4 frame in 2×2 cells: item 0 fills the upper left cell, item 1 one pixel (a quarter) of the lower right
+    # a 4×4 frame in 2×2 cells: item 0 fills the upper left cell, item 1 a quarter of the lower right
     ids = np.full((1, 4, 4), -1, dtype=np.int32)
     ids[0, :2, :2] = 0
     ids[0, 3, 3] = 1
@@ -29,9 +29,9 @@ def test_frames_that_cannot_be_cut_are_refused() -> None:
 
 
 def test_token_labels_by_hand() -> None:
-    # one step of two frames, 2×2 tokens over 8×8 cells (a token is 4×4 cells). The chair (item 1) fills the whole
-    # upper right token in frame 0 only: half of the token's share. The lamp (item 0) covers 1/16 of the lower left
-    # token in both frames: shown (over 0.04) but not dominant (below 0.10).
+    # one step of two frames, 2×2 tokens over 8×8 cells (a token is 4×4 cells). The chair (item 1) fills the
+    # whole upper right token in frame 0 only: half of the token's share. The lamp (item 0) covers 1/16 of the
+    # lower left token in both frames: shown (over 0.04) but not dominant (below 0.10).
     shares = np.zeros((2, 8, 8, 2), dtype=np.uint8)
     shares[0, :4, 4:, 1] = 255
     shares[:, 7, 0, 0] = 255

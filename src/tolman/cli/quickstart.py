@@ -1,4 +1,4 @@
-"""The whole loop once, in minutes, on a CPU: rooms, clips, questions, the starter before SG-RLVR and after."""
+"""The whole loop once, in minutes, on a CPU: rooms, clips, questions; starter before and after SG-RLVR."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def cell_shares(ids_THW: npt.NDArray[np.int32], items: int, cells: int = CELLS) 
     flat = blocks.ravel()
     seen = flat >= 0
     counts = np.bincount(rows[seen] * items + flat[seen], minlength=len(blocks) * items)
-    shares = np.rint(counts * (255.0 / blocks.shape[1])).astype(np.uint8)
-    return shares.reshape(frames, cells, cells, items)
+    shares: npt.NDArray[np.uint8] = np.rint(counts * (255.0 / blocks.shape[1])).astype(np.uint8)
+    return np.reshape(shares, (frames, cells, cells, items))
 
 
 def make_views(scene: Scene, ids_THW: npt.NDArray[np.int32]) -> Views:

@@ -49,6 +49,9 @@ class Model:
     """Name of the prompt template (`tolman.policy.prompt`); it decides whether a map is asked for."""
     dtype: str = knob("float32", choices=("float32", "bfloat16"))
     """Type the weights are held and trained in; bfloat16 is updated with stochastic rounding."""
+    mixed: bool = knob(False)
+    """Matrix products of the loss in bfloat16, weights and optimiser in `dtype` (quick where the hardware has
+    bfloat16: GPUs, CPUs with AVX512-BF16). Sampling stays in `dtype`."""
     train: str = knob("all", choices=TRAINABLE)
     """Which weights learn: everything, the language model, the vision tower, or language model and merger."""
     gradient_checkpointing: bool = knob(False)

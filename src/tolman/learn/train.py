@@ -148,7 +148,8 @@ class _Loop:
         metrics: dict[str, float] = {}
         tokens = 0
         for part in batch.parts:
-            output = self.objective.loss(part)
+            with self._precision():
+                output = self.objective.loss(part)
             value = float(output.loss.detach())
             if not math.isfinite(value):
                 raise ValueError(_not_finite("loss", value, step))
@@ -157,6 +158,10 @@ class _Loop:
             for name, share in output.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + share
         return metrics, tokens
+
+    def _precision(self) -> torch.autocast:
+        """Where matrix products are made in bfloat16, if the recipe wants that."""
+        return torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.recipe.model.mixed)
 
     def _note_skipped(self, batch: Batch, step: int) -> None:
         self.folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in batch.skipped))
