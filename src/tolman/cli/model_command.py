@@ -25,9 +25,9 @@ def register(commands: Subparsers) -> None:
         inner,
         "new",
         "make an untrained policy",
-        "Learn a tokenizer from the prompts and gold completions of QUESTIONS, give a small "
-        "Qwen2.5-VL-shaped policy random weights, and write both to DIR. Train it with recipes/starter-see.toml, then "
-        "recipes/starter.toml: that is how the shipped starter was made.",
+        "Learn a tokenizer from the prompts and gold completions of QUESTIONS, give a small policy of "
+        "Qwen2.5-VL's shape random weights, and write both to DIR. Train it with "
+        "recipes/starter-see.toml, then recipes/starter.toml: that is how the shipped starter was made.",
         "tolman model new runs/starter-new --questions data/starter/questions.jsonl",
         run,
     )

@@ -35,6 +35,8 @@ from tolman.video.errors import ClipError
 
 CATEGORIES = tuple(sorted(CATALOGUE))
 GRID = 10
+LONGEST = 32
+"""Most steps, rows and columns of tokens."""
 
 
 class DensePart(NamedTuple):
@@ -51,7 +53,7 @@ class Dense:
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
         self.recipe, self.policy, self.corpus = recipe, policy, corpus
         hidden = policy.model.get_input_embeddings().weight.shape[1]
-        outputs = {"shown": 2 * len(CATEGORIES), "placed": 2 * GRID + len(CATEGORIES)}
+        outputs = {"shown": 2 * len(CATEGORIES), "placed": 2 * GRID + len(CATEGORIES), "where": 3 * LONGEST}
         self.modules: Mapping[str, nn.Module] = {
             f"dense_{name}": nn.Linear(hidden, size).to(policy.device) for name, size in outputs.items()
         }
@@ -113,11 +115,12 @@ class Dense:
             trees.append(tree)
         packed = pack(trees, self.policy.pad_id, self.policy.video_tokens).to(self.policy.device)
         states = hidden_states(self.policy.model, packed, [features[k] for k in range(len(features))])
-        at_clip = packed.mm_token_type_ids == 2
-        scores = self.modules["dense_placed"](states[at_clip].float())
+        states = states[packed.mm_token_type_ids == 2].float()
+        where = self._where_loss(states, part.clips)
+        scores = self.modules["dense_placed"](states)
         has = np.concatenate([entry.item_mask for entry in part.labels])
         if not has.any():
-            return scores.sum() * 0.0, 0.0
+            return where, 0.0
         mask = torch.from_numpy(has).to(scores.device)
         cells = torch.from_numpy(np.concatenate([entry.cell for entry in part.labels])).to(scores.device)[
             mask
@@ -130,7 +133,19 @@ class Dense:
             F.cross_entropy(x, cells[:, 0]) + F.cross_entropy(y, cells[:, 1]) + F.cross_entropy(kind, kinds)
         )
         right = (x.argmax(1) == cells[:, 0]) & (y.argmax(1) == cells[:, 1])
-        return loss, float(right.float().mean())
+        return loss + where, float(right.float().mean())
+
+    def _where_loss(self, states: Tensor, clips: Sequence[ClipInput]) -> Tensor:
+        """Of each token its step, row and column: the language model has to read them off its rotary positions
+        before it can tell where in the room anything is."""
+        merge = self.policy.patch_spec.merge
+        places = [
+            torch.cartesian_prod(torch.arange(t), torch.arange(h // merge), torch.arange(w // merge))
+            for t, h, w in (clip.grid_thw.tolist() for clip in clips)
+        ]
+        wanted = torch.cat(places).to(states.device)
+        scores = self.modules["dense_where"](states).split(LONGEST, dim=1)
+        return sum((F.cross_entropy(axis, wanted[:, k]) for k, axis in enumerate(scores)), states.sum() * 0.0)
 
 
 def make_dense(recipe: Recipe, policy: Policy, corpus: Corpus) -> Dense:

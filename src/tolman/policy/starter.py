@@ -35,7 +35,7 @@ class StarterConfig:
     temporal: int = 2
     tokens_per_second: int = 2
     """Temporal positions per second of video."""
-    rope_theta: float = 10_000.0
+    rope_theta: float = 10.0
     frames: int = 16
     frame_size: tuple[int, int] = (112, 112)
     """(height, width) in pixels; multiples of patch * merge."""

@@ -18,8 +18,8 @@ class Question:
 
     problem_type: `multiple choice`, `numerical`, `regression`, `free-form`, `OCR`, … (the published files'
     names). options: lettered strings (`"A. left"`) or None. solution: `<answer>…</answer>`. path: the clip.
-    question_type: a VSI-Bench task name (`object_counting`, …) or "". answer_unit: `m`, `cm`, `m²`, `count` or
-    "". cognitive_map: the true map, category → [[x, y], …] on the 10×10 grid, or None. evidence: how the
+    question_type: a VSI-Bench task name (`object_counting`, …) or "". answer_unit: `m`, `cm`, `m²`, `count`
+    or "". cognitive_map: the true map, category → [[x, y], …] on the 10×10 grid, or None. evidence: how the
     answer follows. extra: fields of a foreign file that we do not know; kept and written back.
     """
 

@@ -17,7 +17,7 @@ from tolman.render.mesh import Mesh, furnish, joined
 from tolman.render.placing import frames as item_frames
 from tolman.render.room import plan_room, room_mesh
 from tolman.render.sightings import Sightings
-from tolman.render.walk import STYLES, Stage, lighting_of, plan_walk
+from tolman.render.walk import OPEN_TOPPED, STYLES, Stage, lighting_of, plan_walk
 from tolman.scenes import Scene
 
 Floats = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ def film(
 ) -> Film:
     """Film a scene: the same bytes for the same arguments, however many threads.
 
-    size: (height, width) in pixels. style: "overhead", "raised" or "walk" (see walk.py). supersample: rays
+    size: (height, width) in pixels. style: one of STYLES (see walk.py). supersample: rays
     per pixel along each side for the colours; depth and ids are always those of the pixel's middle. plain:
     draw every item as its bare box. Looks (colours, materials, lights) follow the seed and the scene, not
     style or size. Raises ValueError for an unknown style and for frames, size, supersample, fps or threads
@@ -66,7 +66,7 @@ def film(
     rng = np.random.default_rng([seed, zlib.crc32(scene.id.encode())])
     room = plan_room(scene, rng)
     placed = item_frames(scene, upright=not plain)
-    mesh = joined(furnish(scene, placed, seed, plain), room_mesh(room, ceiling=style != "overhead"))
+    mesh = joined(furnish(scene, placed, seed, plain), room_mesh(room, ceiling=style not in OPEN_TOPPED))
     caster = EmbreeScene()
     TriangleMesh(caster, mesh.corners)
     stage = Stage(scene, room, placed, mesh, caster)

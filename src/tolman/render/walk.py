@@ -1,7 +1,8 @@
-"""Camera walks: from overhead, raised under the ceiling, at eye level.
+"""Camera walks: the whole room from above, from overhead, raised under the ceiling, at eye level.
 
-Every walk starts near the room's -y side looking towards +y. "overhead": above the open-topped room, looking
-down with +y up in the picture, the view about half the room's longer side, gliding to and fro over the floor;
+Every walk starts near the room's -y side looking towards +y. "survey": high above the open-topped room, all of
+it in every picture, +y up, drifting a little, so that things show some of their sides. "overhead": above the open-topped room, looking
+down with +y up, the view about half the room's longer side, gliding to and fro over the floor;
 the tilt towards +y is at most 12°. "raised": 2.2 to 2.5 m up, looking down 32 to 45°. "walk": 1.45 to 1.6 m
 up, looking down 6 to 26°. The latter two walk over free floor between viewpoints that together see the items,
 and turn the head so that every item stays in view for some frames (see gaze.py).
@@ -25,7 +26,9 @@ from tolman.scenes import Scene
 
 Floats = npt.NDArray[np.float64]
 
-STYLES = ("overhead", "raised", "walk")
+STYLES = ("survey", "overhead", "raised", "walk")
+OPEN_TOPPED = ("survey", "overhead")
+"""Styles that look into the room from above, so that it is built without its ceiling."""
 
 
 class Stage(NamedTuple):
@@ -42,6 +45,8 @@ def plan_walk(
     stage: Stage, style: str, frames: int, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[float, Floats]:
     """The field of view of the shorter side in radians and the poses (frames, 4, 4), camera to world."""
+    if style == "survey":
+        return survey(stage.room, frames, size, rng)
     if style == "overhead":
         return overhead(stage.room, frames, size, rng)
     room = stage.room
@@ -101,6 +106,27 @@ def overhead(
     return float(fov), np.stack(poses)
 
 
+def survey(room: Room, frames: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[float, Floats]:
+    """Field of view and poses of a rise from the room's -y side to above its middle, always aimed at it."""
+    low, high = room.bounds
+    middle, span = (low + high) / 2, high - low
+    aspect = np.array([size[1], size[0]]) / min(size)
+    extent = 1.12 * float((span / aspect).max())  # of the floor, along the picture's shorter side
+    fov = np.deg2rad(50.0)
+    height = extent / 2 / np.tan(fov / 2)
+    tilts = np.deg2rad(np.linspace(rng.uniform(10, 14), 0, frames))
+    aside = 0.04 * span[0] * rng.uniform(-1, 1) * np.linspace(-1, 1, frames)
+    poses = [
+        pose(
+            np.array([middle[0] + x, middle[1] - height * np.tan(tilt), room.low + height]),
+            np.pi / 2,
+            tilt - np.pi / 2,
+        )
+        for x, tilt in zip(aside, tilts, strict=True)
+    ]
+    return float(fov), np.stack(poses)
+
+
 def lighting_of(stage: Stage, style: str) -> Lighting:
     """Two lamps: under the ceiling, clear of walls and of what hangs there, or, for the view from overhead,
     above the open room."""
@@ -108,7 +134,7 @@ def lighting_of(stage: Stage, style: str) -> Lighting:
     low, high = room.bounds
     middle, span = (low + high) / 2, high - low
     shade = occupancy.floor_shade(room, stage.frames)
-    if style == "overhead":
+    if style in OPEN_TOPPED:
         z = room.high + 1.5
         places = middle + span * np.array([[-0.28, -0.22], [0.34, 0.3]])
     else:

@@ -1,0 +1,154 @@
+"""Write the measured tables of README.md and docs/starter.md from the figures in docs/results.
+
+`python docs/tables.py` rewrites the files, `--check` only says whether they are up to date. The figures are what
+`tolman … --json FILE` and `perf/*.py --json FILE` wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS / "results"
+PAGES = (DOCS.parent / "README.md", DOCS / "starter.md")
+
+
+def load(name: str) -> Any:
+    """The figures of one file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; every column but the first to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Rounded, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def pair(value: float, error: float | None) -> str:
+    """A score and its standard error."""
+    return f"{number(value)} ± {number(error)}"
+
+
+def change(found: dict[str, Any] | None) -> str:
+    """A difference and its standard error."""
+    return "–" if found is None else f"{found['difference']:+.1f} ± {number(found['stderr'])}"
+
+
+def seeds() -> str:
+    """Overall before, after and change of every quickstart seed."""
+    rows = []
+    for file in sorted(RESULTS.glob("quickstart-seed*.json")):
+        run = load(file.stem)
+        before, after = run["evaluations"]["before"], run["evaluations"]["after"]
+        rows.append(
+            [
+                f"seed {file.stem.removeprefix('quickstart-seed')}",
+                str(before["total"]),
+                pair(before["overall"], before["stderr"]),
+                pair(after["overall"], after["stderr"]),
+                change(run["difference"]["overall"]),
+                number(before["best_constant"]),
+            ]
+        )
+    changes = [load(f.stem)["difference"]["overall"]["difference"] for f in RESULTS.glob("quickstart-seed*.json")]
+    mean = f"{sum(changes) / len(changes):+.1f}"
+    rows.append(["mean of the seeds", "", "", "", mean, ""])
+    return table(["quickstart", "questions", "before", "after", "change", "best constant"], rows)
+
+
+def tasks(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any]) -> str:
+    """Per task before and after."""
+    rows = []
+    for task, line in before["tasks"].items():
+        now = after["tasks"][task]
+        rows.append(
+            [
+                task, str(line["n"]), pair(line["score"], line["stderr"]), pair(now["score"], now["stderr"]),
+                change(changes["tasks"].get(task)), number(line["chance"]), number(line["best_constant"]),
+            ]
+        )  # fmt: skip
+    rows.append(
+        [
+            "overall", str(before["total"]), pair(before["overall"], before["stderr"]),
+            pair(after["overall"], after["stderr"]), change(changes["overall"]), "",
+            number(before["best_constant"]),
+        ]
+    )  # fmt: skip
+    return table(["task", "n", "before", "after", "change", "chance", "best constant"], rows)
+
+
+def quickstart() -> str:
+    """The tasks of seed 0."""
+    run = load("quickstart-seed0")
+    return tasks(run["evaluations"]["before"], run["evaluations"]["after"], run["difference"])
+
+
+def scans() -> str:
+    """Official questions over re-filmed ARKitScenes layouts."""
+    run = load("arkitscenes")
+    return tasks(run["evaluations"]["before"], run["evaluations"]["after"], run["difference"])
+
+
+def audit() -> str:
+    """VSI-Bench's official answers recomputed."""
+    found = load("audit-arkitscenes")
+    rows = [
+        [task, str(line["total"]), str(line["computable"]), str(line["agree"])]
+        for task, line in found["tasks"].items()
+    ]
+    rows.append(["all", str(found["total"]), str(found["computable"]), str(found["agree"])])
+    return table(["task", "official questions", "computable", "agree"], rows)
+
+
+def watching() -> str:
+    """The starter with its clip, with none and with another room's."""
+    runs = {name: load(f"starter-{name}") for name in ("true", "none", "other")}
+    names = list(runs["true"]["tasks"])
+    rows = [
+        [task, *(pair(run["tasks"][task]["score"], run["tasks"][task]["stderr"]) for run in runs.values()),
+         number(runs["true"]["tasks"][task]["chance"]), number(runs["true"]["tasks"][task]["best_constant"])]
+        for task in names
+    ]  # fmt: skip
+    overall = [pair(run["overall"], run["stderr"]) for run in runs.values()]
+    rows.append(["overall", *overall, "", number(runs["true"]["best_constant"])])
+    return table(["task", "its clip", "no clip", "another room's clip", "chance", "best constant"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "seeds": seeds, "quickstart": quickstart, "scans": scans, "audit": audit, "watching": watching,
+}  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """The page with every table between `<!-- table:NAME -->` and `<!-- end -->` written anew."""
+
+    def write(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return f"<!-- table:{name} -->\n{TABLES[name]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table:(\w+) -->.*?<!-- end -->", write, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite the pages, or say which are out of date."""
+    stale = [page for page in PAGES if filled(page.read_text("utf-8")) != page.read_text("utf-8")]
+    for page in stale:
+        if "--check" in sys.argv:
+            print(f"{page.name} is out of date: run python docs/tables.py")
+        else:
+            page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
