@@ -1,7 +1,7 @@
 """Write the measured tables of README.md and docs/starter.md from the figures in docs/results.
 
-`python docs/tables.py` rewrites the files, `--check` only says whether they are up to date. The figures are what
-`tolman … --json FILE` and `perf/*.py --json FILE` wrote.
+`python docs/tables.py` rewrites the files, `--check` only says whether they are up to date. The figures are
+what `tolman … --json FILE` wrote.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def seeds() -> str:
                 number(before["best_constant"]),
             ]
         )
-    changes = [load(f.stem)["difference"]["overall"]["difference"] for f in RESULTS.glob("quickstart-seed*.json")]
+    changes = [
+        load(f.stem)["difference"]["overall"]["difference"] for f in RESULTS.glob("quickstart-seed*.json")
+    ]
     mean = f"{sum(changes) / len(changes):+.1f}"
     rows.append(["mean of the seeds", "", "", "", mean, ""])
     return table(["quickstart", "questions", "before", "after", "change", "best constant"], rows)

@@ -16,6 +16,7 @@ from embreex.rtcore_scene import EmbreeScene
 
 from tolman.render.camera import intrinsics, pose, rays, turned
 from tolman.render.film import Film, cast, film
+from tolman.render.walk import OPEN_TOPPED
 from tolman.scenes import Box, Item, Scene, generate_scene
 from tolman.scenes.vsibench import read_vsibench
 
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 SQUARE = np.array([[-2.0, -2.0], [2.0, -2.0], [2.0, 2.0], [-2.0, 2.0]])
 ELL = np.array([[-3.0, -3.0], [3.0, -3.0], [3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [-3.0, 3.0]])
-STYLES = ("overhead", "raised", "walk")
+STYLES = ("survey", "overhead", "raised", "walk")
 
 
 def item(
@@ -190,7 +191,7 @@ def test_supersampling_changes_colours_only() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"style": "drone"}, "overhead, raised, walk"),
+        ({"style": "drone"}, "survey, overhead, raised, walk"),
         ({"frames": 0}, "frames"),
         ({"size": (0, 8)}, "height"),
         ({"supersample": 0}, "supersample"),
@@ -232,8 +233,8 @@ def test_the_first_view_looks_towards_plus_y_from_the_near_side() -> None:
         for style in STYLES:
             first = film(made, seed, 4, (16, 16), style).poses_T44[0]
             assert first[1, 3] < middle[1]
-            if style == "overhead":  # up in the picture is -y of the camera's frame
-                assert -first[1, 1] > 0.97
+            if style in OPEN_TOPPED:  # up in the picture is -y of the camera's frame; tilts are at most 14°
+                assert -first[1, 1] >= np.cos(np.deg2rad(14.01))
                 assert abs(first[0, 0]) == pytest.approx(1.0)
             else:  # forward, level
                 assert first[1, 2] / np.hypot(first[0, 2], first[1, 2]) > 0.99

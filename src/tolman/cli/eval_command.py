@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +17,7 @@ from tolman.cli.shared import (
     add_filming,
     add_json,
     positive,
+    print_comparison,
     print_figures,
     progress_bar,
     quiet_loading,
@@ -23,6 +26,7 @@ from tolman.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from tolman.bench.evaluate import Evaluation
     from tolman.policy.policy import Policy
     from tolman.questions.question import GridMap, Question
     from tolman.scenes import Scene
@@ -93,6 +97,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of cameras and of --clip other (default: 0)"
     )
     parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="DIR",
+        help="folder of an earlier eval of the same questions: print what changed since",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/eval"), metavar="DIR", help="folder (default: %(default)s)"
     )
 
@@ -103,6 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tolman.bench.score import find_rule
 
     find_rule(arguments.benchmark, arguments.rule)
+    earlier = None if arguments.before is None else earlier_evaluation(arguments.before)
     questions = thinned(read_benchmark(arguments.questions), arguments.limit)
     from tolman.bench.evaluate import evaluate, write_evaluations
     from tolman.policy.load import load_policy
@@ -128,10 +139,30 @@ def run(arguments: argparse.Namespace) -> None:
             true_maps=true_maps,
         )
     shown = {"true": "", "none": ", no clip shown", "other": ", another scene's clip shown"}[arguments.clip]
-    print_figures(f"{policy.name} on {arguments.benchmark}, {arguments.rule} rule{shown}", evaluation.figures)
-    write_evaluations(arguments.out / "evaluation.json", {policy.name: evaluation})
-    write_json(arguments.json, evaluation.to_json())
+    title = f"{policy.name} on {arguments.benchmark}, {arguments.rule} rule{shown}"
+    if earlier is None:
+        print_figures(title, evaluation.figures)
+        write_evaluations(arguments.out / "evaluation.json", {policy.name: evaluation})
+        write_json(arguments.json, evaluation.to_json())
+    else:
+        write_evaluations(arguments.out / "evaluation.json", {"before": earlier, "after": evaluation})
+        figures = json.loads((arguments.out / "evaluation.json").read_text(encoding="utf-8"))
+        print_comparison(title, figures)
+        write_json(arguments.json, figures)
     say(f"predictions.jsonl and evaluation.json in {arguments.out}")
+
+
+def earlier_evaluation(folder: Path) -> Evaluation:
+    """What an earlier `tolman eval` left in its folder. Raises ValueError where there is nothing."""
+    from tolman.bench.evaluate import Evaluation
+    from tolman.bench.figures import figures_of
+
+    file = folder / "predictions.jsonl"
+    if not file.is_file():
+        raise ValueError(f"--before {folder}: no predictions.jsonl there; give the --out of an earlier eval")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row | {"score": math.nan} if row["score"] is None else row for row in rows]
+    return Evaluation(rows, figures_of(rows), {"folder": folder.name})
 
 
 def clips_for(

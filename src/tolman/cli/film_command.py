@@ -26,7 +26,7 @@ def register(commands: Subparsers) -> None:
         "tolman film rooms.jsonl --out data/rooms --style walk --frames 32 --size 448",
         run,
     )
-    parser.add_argument("scenes", type=Path, metavar="SCENES", help="file or folder of scenes")
+    parser.add_argument("scenes", type=Path, nargs="+", metavar="SCENES", help="files or folders of scenes")
     add_dataset(parser)
 
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the scenes and build."""
     from tolman.data.scene_io import read_scenes
 
-    build(arguments, read_scenes(arguments.scenes))
+    build(arguments, [scene for place in arguments.scenes for scene in read_scenes(place)])
 
 
 def build(arguments: argparse.Namespace, scenes: list[Scene]) -> Dataset:

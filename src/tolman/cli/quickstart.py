@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tolman.cli.shared import percent, print_table, progress_bar, quiet_loading, say, write_json
+from tolman.cli.shared import print_comparison, progress_bar, quiet_loading, say, write_json
 
 if TYPE_CHECKING:
     from tolman.bench.evaluate import Evaluation
@@ -57,7 +57,7 @@ def quickstart(*, seed: int, out: Path, json_file: Path | None, rooms: Rooms | N
     after = _measure(load_policy(str(final)), held_out, out, "after", tokens)
     figures = _write(out, before, after)
     write_json(json_file, figures)
-    _show(figures)
+    print_comparison("Held-out rooms, percent, ± standard error clustered by clip", figures)
     say(
         f"{time.monotonic() - began:.0f} s. Open {out / 'report.html'}: curves, maps over truth, completions."
     )
@@ -139,37 +139,3 @@ def _write(out: Path, before: Evaluation, after: Evaluation) -> dict[str, Any]:
     write_report(out)
     figures: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     return figures
-
-
-def _show(figures: dict[str, Any]) -> None:
-    before, after = (figures["evaluations"][name] for name in ("before", "after"))
-    change = figures["difference"]
-    rows = [
-        _row(task, line, after["tasks"][task], change["tasks"].get(task))
-        for task, line in before["tasks"].items()
-    ]
-    rows.append(
-        _row(
-            "overall",
-            before | {"n": before["total"], "chance": None},
-            after | {"score": None},
-            change["overall"],
-        )
-    )
-    head = ["task", "n", "before", "after", "change", "chance", "best constant"]
-    title = "Held-out rooms, percent, ± standard error clustered by clip"
-    print_table(title, head, rows, total=True)
-
-
-def _row(
-    task: str, before: dict[str, Any], after: dict[str, Any], change: dict[str, Any] | None
-) -> list[object]:
-    def scored(line: dict[str, Any]) -> str:
-        value = line.get("score") if task != "overall" else line["overall"]
-        return f"{percent(value)} ± {percent(line['stderr'])}"
-
-    moved = "–" if change is None else f"{change['difference']:+.1f} ± {percent(change['stderr'])}"
-    return [
-        task, before["n"], scored(before), scored(after), moved, percent(before["chance"]),
-        percent(before["best_constant"]),
-    ]  # fmt: skip

@@ -57,7 +57,8 @@ def add_filming(parser: argparse.ArgumentParser, frames: int | None, size: str |
         type=names,
         default=("walk",),
         metavar="STYLE[,…]",
-        help="camera: walk (eye level), raised or overhead; several are taken in turn (default: walk)",
+        help="camera: walk (eye level), raised, overhead or survey (the whole room from above); "
+        "several are taken in turn (default: walk)",
     )
     parser.add_argument("--fps", type=float, default=2.0, help="frames a second (default: %(default)s)")
     parser.add_argument(
@@ -156,6 +157,34 @@ def print_figures(title: str, figures: Figures) -> None:
         print(f"{figures.unanswered} questions went without an answer (their reasons are in the rows).")
     if figures.ungraded:
         print(f"{figures.ungraded} rows could not be graded and count in no average.")
+
+
+def print_comparison(title: str, figures: Mapping[str, Any]) -> None:
+    """The table of an evaluation.json with `before` and `after`: per task and overall."""
+    before, after = (figures["evaluations"][name] for name in ("before", "after"))
+    moved = figures["difference"] or {"tasks": {}, "overall": None}
+    rows = [
+        [
+            *_compared(task, line["n"], line, after["tasks"][task], moved["tasks"].get(task)),
+            percent(line["chance"]),
+            percent(line["best_constant"]),
+        ]
+        for task, line in before["tasks"].items()
+    ]
+    ends = [{"score": side["overall"], "stderr": side["stderr"]} for side in (before, after)]
+    overall = _compared("overall", before["total"], ends[0], ends[1], moved["overall"])
+    rows.append([*overall, "", percent(before["best_constant"])])
+    print_table(
+        title, ["task", "n", "before", "after", "change", "chance", "best constant"], rows, total=True
+    )
+
+
+def _compared(
+    task: str, n: int, before: Mapping[str, Any], after: Mapping[str, Any], moved: Mapping[str, Any] | None
+) -> list[object]:
+    change = "–" if moved is None else f"{moved['difference']:+.1f} ± {percent(moved['stderr'])}"
+    scores = [f"{percent(side['score'])} ± {percent(side['stderr'])}" for side in (before, after)]
+    return [task, n, *scores, change]
 
 
 def percent(value: float | None) -> str:

@@ -136,8 +136,8 @@ class Dense:
         return loss + where, float(right.float().mean())
 
     def _where_loss(self, states: Tensor, clips: Sequence[ClipInput]) -> Tensor:
-        """Of each token its step, row and column: the language model has to read them off its rotary positions
-        before it can tell where in the room anything is."""
+        """Of each token its step, row and column: the language model has to read them off its rotary
+        positions before it can tell where in the room anything is."""
         merge = self.policy.patch_spec.merge
         places = [
             torch.cartesian_prod(torch.arange(t), torch.arange(h // merge), torch.arange(w // merge))

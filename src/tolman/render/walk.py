@@ -1,11 +1,12 @@
 """Camera walks: the whole room from above, from overhead, raised under the ceiling, at eye level.
 
-Every walk starts near the room's -y side looking towards +y. "survey": high above the open-topped room, all of
-it in every picture, +y up, drifting a little, so that things show some of their sides. "overhead": above the open-topped room, looking
-down with +y up, the view about half the room's longer side, gliding to and fro over the floor;
-the tilt towards +y is at most 12°. "raised": 2.2 to 2.5 m up, looking down 32 to 45°. "walk": 1.45 to 1.6 m
-up, looking down 6 to 26°. The latter two walk over free floor between viewpoints that together see the items,
-and turn the head so that every item stays in view for some frames (see gaze.py).
+Every walk starts near the room's -y side looking towards +y. "survey": high above the open-topped room, all
+of it in every picture, +y up, rising from the -y side, so that things show some of their sides. "overhead":
+above the open-topped room, looking down with +y up, the view about half the room's longer side, gliding to
+and fro over the floor; the tilt towards +y is at most 12°. "raised": 2.2 to 2.5 m up, looking down 32 to
+45°. "walk": 1.45 to 1.6 m up, looking down 6 to 26°. The latter two walk over free floor between viewpoints
+that together see the items, and turn the head so that every item stays in view for some frames (see
+gaze.py).
 """
 
 from __future__ import annotations

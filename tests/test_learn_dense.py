@@ -1,0 +1,88 @@
+"""The warm-up objective: vision tokens learn what they show and where it stands."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learn_world import question_row, tiny_policy
+from tolman.data.views import Views, write_views
+from tolman.learn.corpus import load_corpus
+from tolman.learn.dense import CATEGORIES, make_dense
+from tolman.learn.recipe import parse_recipe
+from tolman.learn.train import train
+from tolman.video.encode import write_clip
+
+
+def dense_table(data: Path, out: Path, steps: int = 3) -> dict[str, object]:
+    """A recipe of the warm-up."""
+    return {
+        "run": {"name": "dense", "out": str(out), "steps": steps},
+        "model": {"path": "unused", "template": "map"},
+        "data": {"path": str(data)},
+        "objective": {"name": "dense"},
+        "optimiser": {"lr": 1e-2},
+        "batch": {"clips": 2},
+    }
+
+
+@pytest.fixture
+def bright_rooms(tmp_path: Path) -> Path:
+    """Two clips: in one a white chair fills the upper left token throughout, in the other a grey table the
+    lower right one."""
+    folder = tmp_path / "data"
+    for name in ("clips", "views"):
+        (folder / name).mkdir(parents=True)
+    rows = []
+    for name, category, value, corner, cell in (
+        ("a", "chair", 255, (0, 0), (1, 8)),
+        ("b", "table", 128, (1, 1), (7, 2)),
+    ):
+        rgb = np.zeros((4, 56, 56, 3), dtype=np.uint8)
+        y, x = corner[0] * 28, corner[1] * 28
+        rgb[:, y : y + 28, x : x + 28] = value
+        write_clip(folder / "clips" / f"{name}.mp4", rgb, fps=2)
+        shares = np.zeros((4, 8, 8, 1), dtype=np.uint8)
+        shares[:, corner[0] * 4 : corner[0] * 4 + 4, corner[1] * 4 : corner[1] * 4 + 4] = 255
+        write_views(folder / "views" / f"{name}.npz", Views(shares, (category,), np.array([cell])))
+        rows.append(question_row(name, f"clips/{name}.mp4", 1))
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_the_loss_of_fresh_heads_is_that_of_guessing(bright_rooms: Path, tmp_path: Path) -> None:
+    # With zero weights and biases every head guesses evenly: a presence costs ln 2 each, times 20 and
+    # averaged over entries, positive ones weighted 4: 2 steps × 4 tokens × 2 heads × C entries a clip, of
+    # which 2 tokens × 2 heads are positive. A place costs ln 10 + ln 10 + ln C, a token's step, row and
+    # column ln 32 each.
+    recipe = parse_recipe(dense_table(bright_rooms, tmp_path))
+    policy = tiny_policy()
+    objective = make_dense(recipe, policy, load_corpus(recipe.data))
+    for head in objective.modules.values():
+        for weights in head.parameters():
+            torch.nn.init.zeros_(weights)
+    batch = objective.batch(0)
+    metrics = objective.loss(batch.parts[0]).metrics
+    categories = len(CATEGORIES)
+    share = 4 / (8 * 2 * categories)
+    assert metrics["loss_shown"] == pytest.approx(20 * math.log(2) * (1 + 3 * share), rel=1e-5)
+    wanted = 2 * math.log(10) + math.log(categories) + 3 * math.log(32)
+    assert metrics["loss_placed"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_it_learns_what_is_where(bright_rooms: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    train(parse_recipe(dense_table(bright_rooms, tmp_path, 60)), policy=tiny_policy(), progress=rows.append)
+    assert rows[-1]["placed_accuracy"] == 1.0
+    assert rows[-1]["loss_shown"] < 0.2 * rows[0]["loss_shown"]
+
+
+def test_missing_views_say_what_to_do(bright_rooms: Path, tmp_path: Path) -> None:
+    (bright_rooms / "views" / "a.npz").unlink()
+    with pytest.raises(ValueError, match=r"a\.npz: no views \(build the data with --views\)"):
+        train(parse_recipe(dense_table(bright_rooms, tmp_path)), policy=tiny_policy())
