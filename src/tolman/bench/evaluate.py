@@ -32,8 +32,6 @@ from tolman.video.errors import ClipError
 
 CLIP_SOURCES = ("true", "none", "other")
 OFFICIAL_TEMPLATE = "vsibench"
-_VERBATIM = "verbatim"
-TEMPLATES.setdefault(_VERBATIM, "{problem}")
 Progress = Callable[[int, int], None]
 
 
@@ -244,7 +242,7 @@ def _answer(
         question, name = questions[k], template
         if template == OFFICIAL_TEMPLATE:
             words = official_prompt(question.problem, question.options)
-            question, name = replace(question, problem=words, options=None), _VERBATIM
+            question, name = replace(question, problem=words, options=None), "verbatim"
         prompts.append(build_prompt(policy, question, shown[k].clip, name))
     if not prompts:
         return {}

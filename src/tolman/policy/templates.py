@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tolman.questions.question import Question
 
 TEMPLATES: dict[str, str] = {
+    "verbatim": "{problem}",
     "map": "{problem}{options}\nThink, draw the map, answer.",
     "direct": "{problem}{options}\nGive only the answer{answer_rule}.",
     "spacer": (
@@ -25,8 +26,9 @@ TEMPLATES: dict[str, str] = {
 }
 """What the user's turn says, by name, with the fields `problem`, `options`, `objects` and `answer_rule`.
 
-`map`: short, for policies trained on it. `direct`: no reasoning. `spacer`: the published protocol of SpaceR
-(arXiv 2504.01805) in our words: reasoning in think tags, inside it a 10 x 10 map of the listed objects in map
+`verbatim`: the row's problem and nothing else (for prompts that are complete already). `map`: short, for
+policies trained on it. `direct`: no reasoning. `spacer`: the published protocol of SpaceR (arXiv
+2504.01805) in our words: reasoning in think tags, inside it a 10 x 10 map of the listed objects in map
 tags, then the answer in answer tags. As there, the list is the true map's categories, so the model is told
 what exists; where a question has no true map (benchmarks) the list is "the main objects of the room".
 """
