@@ -1,0 +1,63 @@
+"""Draw docs/hero.svg: a frame of a filmed room beside the map the model drew and the true map.
+
+`python docs/hero.py RUN` takes the run folder of a quickstart; the picture is the held-out clip whose drawn map
+after training is the median one by score, so that it shows neither luck nor misfortune.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map, score_map
+from tolman.render.film import film
+from tolman.report.png import data_uri, png_bytes
+from tolman.scenes import generate_scene
+
+SIDE, GAP, TOP = 300, 24, 34
+
+
+def drawn_maps(run: Path) -> list[tuple[float, str, CognitiveMap, CognitiveMap]]:
+    """(score, scene, drawn, truth) of one prediction per held-out clip whose map can be read, worst first."""
+    found: dict[str, tuple[float, str, CognitiveMap, CognitiveMap]] = {}
+    for line in (run / "predictions_after.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        text = extract_map_text(row["raw"] or "").text
+        drawn = parse_map(text).map if text else None
+        if drawn is None or row["scene"] in found:
+            continue
+        truth = CognitiveMap.of(row["cognitive_map"])
+        score = score_map(drawn, truth, rule="calibrated")
+        if not math.isnan(score):
+            found[row["scene"]] = (score, row["scene"], drawn, truth)
+    return sorted(found.values(), key=lambda entry: entry[:2])
+
+
+def main(run: Path) -> None:
+    """Write the picture."""
+    maps = drawn_maps(run)
+    _, scene_id, drawn, truth = maps[len(maps) // 2]
+    difficulty, seed = scene_id.removeprefix("room-d").split("-")
+    scene = generate_scene(int(seed), int(difficulty))
+    shot = film(scene, int(seed), 24, (SIDE * 2, SIDE * 2), "walk", 2)
+    widest = int((shot.sightings.pixels_TI > 60).sum(axis=1).argmax())
+    maps_svg = draw_map(drawn, truth, size=SIDE)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', maps_svg)
+    assert size is not None
+    wide, tall = (float(edge) for edge in size.groups())
+    code = base64.b64encode(maps_svg.encode()).decode()
+    parts = [
+        f'<image y="{TOP}" width="{SIDE}" height="{SIDE}" href="{data_uri(png_bytes(shot.rgb_THWC[widest]))}"/>',
+        f'<image x="{SIDE + GAP}" width="{wide}" height="{tall}" href="data:image/svg+xml;base64,{code}"/>',
+    ]
+    whole = f'viewBox="0 0 {SIDE + GAP + wide:g} {max(tall, SIDE + TOP):g}"'
+    picture = f'<svg xmlns="http://www.w3.org/2000/svg" {whole}>{"".join(parts)}</svg>\n'
+    (Path(__file__).parent / "hero.svg").write_text(picture, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

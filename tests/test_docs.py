@@ -1,0 +1,40 @@
+"""The pages say what was measured: every table is what docs/tables.py makes of docs/results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_tables_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "tables.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_dependency_has_a_line() -> None:
+    import re
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] + [
+        one for extra in project["optional-dependencies"].values() for one in extra
+    ]
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Dependencies")[1]
+    for requirement in wanted:
+        name = re.split(r"[<>=~ ]", requirement)[0]
+        assert name in table, f"{name} has no line in the README's table of dependencies"
+
+
+def test_every_recipe_is_parsed_and_named_in_no_path_of_this_machine() -> None:
+    from tolman.learn.recipe import load_recipe
+
+    recipes = sorted((ROOT / "recipes").glob("*.toml"))
+    assert len(recipes) >= 5
+    for file in [*recipes, ROOT / "src" / "tolman" / "cli" / "quickstart.toml"]:
+        recipe = load_recipe(file)
+        assert not recipe.data.path.startswith("/")
+        assert not recipe.model.path.startswith("/")
