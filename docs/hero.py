@@ -1,7 +1,7 @@
 """Draw docs/hero.svg: a frame of a filmed room beside the map the model drew and the true map.
 
-`python docs/hero.py RUN` takes the run folder of a quickstart; the picture is the held-out clip whose drawn map
-after training is the median one by score, so that it shows neither luck nor misfortune.
+`python docs/hero.py RUN` takes the run folder of a quickstart; the picture is the held-out clip whose drawn
+map after training is the median one by score, so that it shows neither luck nor misfortune.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ def main(run: Path) -> None:
     scene = generate_scene(int(seed), int(difficulty))
     shot = film(scene, int(seed), 24, (SIDE * 2, SIDE * 2), "walk", 2)
     widest = int((shot.sightings.pixels_TI > 60).sum(axis=1).argmax())
+    frame = data_uri(png_bytes(shot.rgb_THWC[widest]))
     maps_svg = draw_map(drawn, truth, size=SIDE)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', maps_svg)
     assert size is not None
     wide, tall = (float(edge) for edge in size.groups())
     code = base64.b64encode(maps_svg.encode()).decode()
     parts = [
-        f'<image y="{TOP}" width="{SIDE}" height="{SIDE}" href="{data_uri(png_bytes(shot.rgb_THWC[widest]))}"/>',
+        f'<image y="{TOP}" width="{SIDE}" height="{SIDE}" href="{frame}"/>',
         f'<image x="{SIDE + GAP}" width="{wide}" height="{tall}" href="data:image/svg+xml;base64,{code}"/>',
     ]
     whole = f'viewBox="0 0 {SIDE + GAP + wide:g} {max(tall, SIDE + TOP):g}"'

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder} (set TOLMAN_SHARED_DATA)")
     return folder
+
+
+# how long an example takes says something about the machine, not about the code
+settings.register_profile("tolman", deadline=None)
+settings.load_profile("tolman")

@@ -66,15 +66,19 @@ def test_the_spacer_template_says_what_the_protocol_asks() -> None:
     assert "only the number" in question_text(question(), "spacer")
 
 
-@pytest.mark.parametrize("template", sorted(TEMPLATES))
+@pytest.mark.parametrize("template", sorted({*TEMPLATES} - {"verbatim"}))
 def test_every_template_carries_question_and_options(template: str) -> None:
     text = question_text(question("Q?", options=["A. x", "B. y"], problem_type="multiple choice"), template)
     assert "Q?\nOptions:\nA. x\nB. y\n" in text
     assert "{" not in text.replace('{"chair"', "")
 
 
+def test_verbatim_says_the_problem_and_nothing_else() -> None:
+    assert question_text(question("Q?", options=["A. x", "B. y"]), "verbatim") == "Q?"
+
+
 def test_an_unknown_template_is_refused() -> None:
-    with pytest.raises(ValueError, match="direct, map, spacer"):
+    with pytest.raises(ValueError, match="direct, map, spacer, verbatim"):
         question_text(question(), "mpa")
 
 

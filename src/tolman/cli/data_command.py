@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tolman.cli import film_command, scenes_command
-from tolman.cli.shared import Subparsers, add_command, add_json, positive, print_table, write_json
+from tolman.cli.shared import Subparsers, add_command, add_json, print_table, write_json
 
 if TYPE_CHECKING:
     from tolman.questions.question import Question
@@ -37,7 +37,6 @@ def _register_build(inner: Subparsers) -> None:
         "tolman data build 200 --difficulty 1 --style overhead --frames 16 --size 112 --out data/rooms",
         run_build,
     )
-    build.add_argument("count", type=positive, metavar="N", help="how many rooms")
     scenes_command.add_rooms(build)
     film_command.add_dataset(build)
 
