@@ -29,8 +29,9 @@ class Rooms:
     training: int = 64
     held_out: int = 40
     difficulty: int = 1
-    style: str = "overhead"
+    style: str = "survey"
     frames: int = 16
+    fps: float = 1.0
     size: tuple[int, int] = (224, 224)
     per_family: int = 2
     workers: int = 2
@@ -90,6 +91,7 @@ def _film(out: Path, rooms: Rooms, seed: int, count: int, offset: int, title: st
             frames=rooms.frames,
             size=rooms.size,
             style=rooms.style,
+            fps=rooms.fps,
             per_family=rooms.per_family,
             workers=rooms.workers,
             progress=lambda done, total, _: show(done, total),

@@ -4,8 +4,9 @@ From answers alone a small vision tower hardly learns to see. The renderer knows
 of a frame and where that item stands in the room, so every vision token can be taught
 
 * by a linear head on the tower's output: which categories it shows, and which have their middle in it;
-* by linear heads on the language model's last hidden state at that token: in which cell of the room's map
-  (x and y) the item it shows stands, which takes the camera's path so far, and that item's category.
+* by linear heads on the language model's hidden state at that token, half-way up its layers: in which cell of
+  the room's map (x and y) the item it shows stands, which takes the camera's path so far, and that item's
+  category. Half-way, because text can only look up what earlier layers than its own have worked out.
 
 No text is decoded, so a clip costs only its own tokens. The heads are thrown away afterwards.
 """
@@ -54,8 +55,10 @@ class Dense:
         self.recipe, self.policy, self.corpus = recipe, policy, corpus
         hidden = policy.model.get_input_embeddings().weight.shape[1]
         outputs = {"shown": 2 * len(CATEGORIES), "placed": 2 * GRID + len(CATEGORIES), "where": 3 * LONGEST}
+        heads: dict[str, nn.Module] = {name: nn.Linear(hidden, size) for name, size in outputs.items()}
+        heads["norm"] = nn.LayerNorm(hidden, elementwise_affine=False)
         self.modules: Mapping[str, nn.Module] = {
-            f"dense_{name}": nn.Linear(hidden, size).to(policy.device) for name, size in outputs.items()
+            f"dense_{name}": head.to(policy.device) for name, head in heads.items()
         }
         frames = recipe.data.frames or policy.frames
         self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
@@ -114,8 +117,10 @@ class Dense:
             tree.add(opening_ids(self.policy, clip), clip=clip)
             trees.append(tree)
         packed = pack(trees, self.policy.pad_id, self.policy.video_tokens).to(self.policy.device)
-        states = hidden_states(self.policy.model, packed, [features[k] for k in range(len(features))])
-        states = states[packed.mm_token_type_ids == 2].float()
+        half = self.policy.model.config.text_config.num_hidden_layers // 2
+        states = hidden_states(self.policy.model, packed, features, layer=half)
+        states = self.modules["dense_norm"](states.float())
+        states = states[packed.mm_token_type_ids == 2]
         where = self._where_loss(states, part.clips)
         scores = self.modules["dense_placed"](states)
         has = np.concatenate([entry.item_mask for entry in part.labels])

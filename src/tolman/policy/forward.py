@@ -44,11 +44,16 @@ def embed(model: Any, packed: Packed, features: Sequence[Tensor] | None = None) 
 
 
 def hidden_states(
-    model: Any, packed: Packed, features: Sequence[Tensor] | None = None, cache: Any = None
+    model: Any,
+    packed: Packed,
+    features: Sequence[Tensor] | None = None,
+    cache: Any = None,
+    layer: int | None = None,
 ) -> Tensor:
     """(B, L, hidden) last hidden states of a packed batch, on the model's device.
 
-    features: as in `embed`. cache: any object with `update(keys, values, layer)`, called once a layer.
+    features: as in `embed`. cache: any object with `update(keys, values, layer)`, called once a layer. layer:
+    the states after this many layers instead of after the last one and its norm.
     """
     output = model.model.language_model(
         inputs_embeds=embed(model, packed, features),
@@ -56,8 +61,9 @@ def hidden_states(
         attention_mask={"full_attention": packed.attention_mask.to(model.device)},
         past_key_values=cache,
         use_cache=cache is not None,
+        output_hidden_states=layer is not None,
     )
-    states: Tensor = output.last_hidden_state
+    states: Tensor = output.last_hidden_state if layer is None else output.hidden_states[layer]
     return states
 
 
