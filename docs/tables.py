@@ -136,7 +136,11 @@ def filled(text: str) -> str:
 
     def write(match: re.Match[str]) -> str:
         name = match.group(1)
-        return f"<!-- table:{name} -->\n{TABLES[name]()}\n<!-- end -->"
+        try:
+            content = TABLES[name]()
+        except FileNotFoundError:
+            content = "*Not measured yet.*"
+        return f"<!-- table:{name} -->\n{content}\n<!-- end -->"
 
     return re.sub(r"<!-- table:(\w+) -->.*?<!-- end -->", write, text, flags=re.DOTALL)
 
