@@ -47,7 +47,10 @@ def change(found: dict[str, Any] | None) -> str:
 def seeds() -> str:
     """Overall before, after and change of every quickstart seed."""
     rows = []
-    for file in sorted(RESULTS.glob("quickstart-seed*.json")):
+    files = sorted(RESULTS.glob("quickstart-seed*.json"))
+    if not files:
+        raise FileNotFoundError(RESULTS / "quickstart-seed0.json")
+    for file in files:
         run = load(file.stem)
         before, after = run["evaluations"]["before"], run["evaluations"]["after"]
         rows.append(
