@@ -43,7 +43,7 @@ def main(run: Path) -> None:
     _, scene_id, drawn, truth = maps[len(maps) // 2]
     difficulty, seed = scene_id.removeprefix("room-d").split("-")
     scene = generate_scene(int(seed), int(difficulty))
-    shot = film(scene, int(seed), 24, (SIDE * 2, SIDE * 2), "walk", 2)
+    shot = film(scene, int(seed), 4, (SIDE * 2, SIDE * 2), "survey", 2)
     widest = int((shot.sightings.pixels_TI > 60).sum(axis=1).argmax())
     frame = data_uri(png_bytes(shot.rgb_THWC[widest]))
     maps_svg = draw_map(drawn, truth, size=SIDE)

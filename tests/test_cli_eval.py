@@ -62,6 +62,29 @@ def test_what_is_shown_can_be_taken_away(place: Path, tmp_path: Path) -> None:
         assert all((row["clip_shown"] != "") == shown and row["clip_shown"] != row["clip"] for row in rows)
 
 
+def test_an_earlier_run_is_compared_with(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = ["--videos", str(place / "data")]
+    alone = evaluate(place, tmp_path / "a", *videos)
+    both = evaluate(place, tmp_path / "b", *videos, "--before", str(tmp_path / "a"))
+    assert both["evaluations"]["before"]["overall"] == alone["overall"]
+    # the same policy on the same clips, greedily: nothing changed
+    assert both["difference"]["overall"]["difference"] == 0
+    assert "change" in capsys.readouterr().out
+    base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), *videos, "--out", str(tmp_path)]
+    assert main([*base, "--before", str(tmp_path / "nowhere")]) == 2
+    assert "no predictions.jsonl" in capsys.readouterr().err
+
+
+def test_several_files_of_scenes_make_one_data_set(place: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    assert main(["scenes", "make", "1", "--seed", "50", "--difficulty", "1", "--out", str(more)]) == 0
+    film = ["--frames", "2", "--size", "28", "--style", "survey", "--workers", "1"]
+    assert main(["film", str(place / "rooms.jsonl"), str(more), "--out", str(tmp_path / "data"), *film]) == 0
+    assert len(list((tmp_path / "data" / "clips").iterdir())) == 3
+
+
 def test_errors(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), "--out", str(tmp_path)]
     assert main([*base, "--videos", str(tmp_path / "absent"), "--model", str(place / "policy")]) == 2

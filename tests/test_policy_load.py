@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from policy_tiny import TINY, flat_log_probs, noise_clip, question, tiny_policy
 from tolman.policy import load
-from tolman.policy.load import load_policy, save_policy
+from tolman.policy.load import STARTER, load_policy, save_policy
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import build_prompt
 from tolman.policy.starter import StarterConfig, make_starter
@@ -202,3 +202,12 @@ def test_the_starters_size_and_determinism() -> None:
 def test_sizes_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StarterConfig(**wrong)
+
+
+def test_the_starter_is_shipped_and_small() -> None:
+    policy = load_policy("starter")
+    assert (policy.frames, policy.frame_size) == (16, (112, 112))
+    size = sum(file.stat().st_size for file in STARTER.iterdir())
+    assert size <= 16 * 2**20
+    ids = policy.tokenizer("<think><map>{}</map></think><answer>4</answer>")["input_ids"]
+    assert len(ids) == 9  # tags, braces and the digit are a token each
