@@ -10,7 +10,7 @@ from typing import Any
 
 from tolman.cli.shared import Subparsers, add_command, progress_bar, quiet_loading, say
 
-_SHOWN = ("reward", "loss", "kl", "length", "lr")
+_SHOWN = ("reward", "loss", "kl", "completion_length", "placed_accuracy", "lr")
 
 
 def register(commands: Subparsers) -> None:

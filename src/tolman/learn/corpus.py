@@ -86,7 +86,7 @@ def check_gold(corpus: Corpus, rewards: Composed | None, drop: bool) -> Corpus:
     if not drop:
         raise ValueError(
             f"{len(failures)} of {len(questions)} training questions do not earn full marks with their own "
-            f"answer; the first is {reason}. See `tolman validate`, or set "
+            f"answer; the first is {reason}. See `tolman data validate`, or set "
             "data.drop_bad_gold to leave them out"
         )
     kept = []

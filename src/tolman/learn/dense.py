@@ -63,7 +63,7 @@ class Dense:
         frames = recipe.data.frames or policy.frames
         self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
         self.folder = Path(recipe.data.clips or recipe.data.path)
-        self.text_weight = float(recipe.objective.options.get("placed_weight", 1.0))
+        self.placed_weight = float(recipe.objective.options.get("placed_weight", 1.0))
 
     def batch(self, step: int) -> Batch:
         """Read the step's clips and their labels."""
@@ -98,7 +98,7 @@ class Dense:
         shown = self._shown_loss(torch.cat(features), part.labels)
         placed, hits = self._placed_loss(features, part)
         share = len(part.clips) / part.step_clips
-        loss = (shown + self.text_weight * placed) * share
+        loss = (shown + self.placed_weight * placed) * share
         metrics = {"loss_shown": float(shown.detach()) * share, "loss_placed": float(placed.detach()) * share}
         tokens = sum(len(entry) for entry in features)
         return LossOutput(loss, metrics | {"placed_accuracy": hits * share}, tokens)
@@ -149,6 +149,11 @@ class Dense:
             for t, h, w in (clip.grid_thw.tolist() for clip in clips)
         ]
         wanted = torch.cat(places).to(states.device)
+        if int(wanted.max()) >= LONGEST:
+            raise ValueError(
+                f"a clip has {int(wanted.max()) + 1} steps, rows or columns of tokens; the warm-up takes "
+                f"{LONGEST} at most: show fewer frames or smaller ones"
+            )
         scores = self.modules["dense_where"](states).split(LONGEST, dim=1)
         return sum((F.cross_entropy(axis, wanted[:, k]) for k, axis in enumerate(scores)), states.sum() * 0.0)
 
