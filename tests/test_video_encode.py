@@ -91,3 +91,21 @@ def test_numbers(tmp_path: Path, fps: float, crf: int, match: str) -> None:
 def test_floats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="uint8"):
         write_clip(tmp_path / "c.mp4", np.zeros((2, 64, 96, 3)), fps=1)  # type: ignore[arg-type]
+
+
+def test_a_film_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """x264's macroblock tree does not keep this; it shows on films, not on small made-up frames."""
+    import subprocess
+    import sys
+
+    code = """
+import sys
+from tolman.render.film import film
+from tolman.scenes import generate_scene
+from tolman.video.encode import write_clip
+write_clip(sys.argv[1], film(generate_scene(5000, 1), 7, 16, (224, 224), "survey").rgb_THWC, 2.0)
+"""
+    clips = [tmp_path / f"{k}.mp4" for k in range(3)]
+    for clip in clips:
+        subprocess.run([sys.executable, "-c", code, str(clip)], check=True)
+    assert len({clip.read_bytes() for clip in clips}) == 1

@@ -65,7 +65,8 @@ def _encode(path: Path, rgb_THWC: npt.NDArray[np.uint8], rate: Fraction, crf: in
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = rgb_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": PRESET, "crf": str(crf)}
+        # x264's macroblock tree gives other bytes from process to process
+        stream.options = {"preset": PRESET, "crf": str(crf), "x264-params": "no-mbtree=1"}
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = 1 / rate
         for k, rgb_HWC in enumerate(rgb_THWC):
