@@ -230,6 +230,28 @@ def test_regression(answer: str, published: float, corrected: float) -> None:
     assert both(said(answer), ask("10", "regression")) == pytest.approx((published, corrected), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("answer", "truth", "value"),
+    [
+        ("2.5", "2.50", 1),
+        ("2.504", "2.5", 1),
+        ("2.51", "2.5", 0),
+        ("3", "3.0", 0),  # a point in one of them only
+        ("1,234", "1234", 0),
+        ("1,234", "1,234", 1),
+        ("3 m", "3", 0),
+        ("-3", "3", 0),
+        ("nan", "3", 0),
+        ("", "3", 0),
+    ],
+)
+def test_video_r1_wants_equal_numbers(answer: str, truth: str, value: float) -> None:
+    reward = REWARDS["accuracy"](rule="video_r1")
+    assert reward(said(answer), ask(truth, "numerical")).value == value
+    assert reward(said("B."), ask("B")).value == 0  # otherwise as published
+    assert reward(said("12"), ask("10", "regression")).value == pytest.approx(0.8)
+
+
 def test_mean_relative_accuracy_counts_thresholds() -> None:
     # Errors of .46, .44, .04 are ≤ 1 − θ for θ = .50 | .50, .55 | all ten.
     assert mean_relative_accuracy(1.46, 1.0) == pytest.approx(0.1)

@@ -1,4 +1,7 @@
-"""Verifiable rewards: pure functions of a completion and its question, and how they are put together."""
+"""Verifiable rewards: pure functions of a completion and its question, and how they are put together.
+
+For other trainers see `adapters`, for rewards that ask a model `judge`, `judge_server` and `consistency`.
+"""
 
 from tolman.reward.compose import Composed, Grading, Part
 from tolman.reward.graded import Graded, Reward

@@ -10,19 +10,22 @@ import numpy as np
 from tolman.questions.question import Question
 from tolman.reward.answer import final_answer, published_answer
 from tolman.reward.graded import Graded, Reward
+from tolman.reward.grounding import box_overlap, spatio_temporal_iou, tracking
 from tolman.reward.letters import read_letter
 from tolman.reward.numbers import published_number, read_number
 from tolman.reward.options import choose
+from tolman.reward.temporal import temporal_iou
 from tolman.reward.words import rouge_mean, word_error_rate
 
-RULES = ("corrected", "published")
+RULES = ("corrected", "published", "video_r1")
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # .50, .55, …, .95 in float64, as VSI-Bench computes them
 
 
 def accuracy(rule: str = "corrected") -> Reward:
     """Graded accuracy in [0, 1]: 0/1 for `multiple choice`, mean relative accuracy for `numerical`, 1 −
-    relative error for `regression`, 1 − word error rate for `OCR`, mean ROUGE F1 for `free-form`. NaN for
-    another type.
+    relative error for `regression`, 1 − word error rate for `OCR`, mean ROUGE F1 for `free-form` and
+    `open-ended`, and for OneThinker's grounding types what `temporal_iou`, `box_overlap`,
+    `spatio_temporal_iou` and `tracking` give (corrected rule only). NaN for another type.
 
     corrected: the last well-formed answer after the thought; the letter as `read_letter` finds it; the
     number as `read_number` does (sign, unit, thousands commas); a truth of 0 wants exactly 0; NaN for a
@@ -32,9 +35,11 @@ def accuracy(rule: str = "corrected") -> Reward:
     first number word, "a" included, or else the first digits without their sign, so that −2.5 is as good as
     2.5; a numerical truth of 0 earns nothing (a NameError in its error handler); any number is right for a
     negative truth; a regression answer of "nan" earns 1. Other problem types earn 0 there and are NaN here.
+    video_r1: the same, but numbers must be equal after rounding to two decimals, and both or neither written
+    with a point or comma (Video-R1, arXiv 2503.21776; also Video-R2's).
     Raises ValueError for another rule.
     """
-    graders = _CORRECTED if choose("rule", rule, RULES) == "corrected" else _PUBLISHED
+    graders = _graders(rule)
 
     def grade(completion: str, question: Question) -> Graded:
         grader = graders.get(question.problem_type)
@@ -43,6 +48,21 @@ def accuracy(rule: str = "corrected") -> Reward:
         return grader(completion, question)
 
     return grade
+
+
+def ocr(rule: str = "corrected") -> Reward:
+    """`accuracy` of type `OCR` whatever the question's: 1 − word error rate, at least 0."""
+    return _graders(rule)["OCR"]
+
+
+def free_form(rule: str = "corrected") -> Reward:
+    """`accuracy` of type `free-form` whatever the question's: mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L."""
+    return _graders(rule)["free-form"]
+
+
+def regression(rule: str = "corrected") -> Reward:
+    """`accuracy` of type `regression` whatever the question's: 1 − relative error, at least 0."""
+    return _graders(rule)["regression"]
 
 
 def mean_relative_accuracy(said: float, truth: float) -> float:
@@ -54,6 +74,11 @@ def mean_relative_accuracy(said: float, truth: float) -> float:
     if truth == 0:
         return float(said == 0)
     return float((abs(said - truth) / abs(truth) <= 1 - THRESHOLDS).mean())
+
+
+def _graders(rule: str) -> dict[str, Reward]:
+    tables = {"corrected": _CORRECTED, "published": _PUBLISHED, "video_r1": _VIDEO_R1}
+    return tables[choose("rule", rule, RULES)]
 
 
 def _choice(completion: str, question: Question) -> Graded:
@@ -123,6 +148,17 @@ def _published_number(completion: str, question: Question) -> Graded:
     return Graded(value, f"said {said:g}, right is {gold:g}")
 
 
+def _video_r1_number(completion: str, question: Question) -> Graded:
+    said, gold = published_answer(completion), published_answer(question.solution)
+    numbers = [_as_float(text.replace(",", "")) for text in (said, gold)]
+    if None in numbers:
+        return Graded(0.0, "no number in the answer or in the solution")
+    if len({"." in text or "," in text for text in (said, gold)}) > 1:
+        return Graded(0.0, "one has a point or comma, the other none")
+    equal = len({round(number or 0.0, 2) for number in numbers}) == 1
+    return Graded(float(equal), f"said {said[:40]!a}, right is {gold[:40]!a}")
+
+
 def _published_regression(completion: str, question: Question) -> Graded:
     said = _as_float(published_answer(completion).replace(",", ""))
     gold = _as_float(published_answer(question.solution).replace(",", ""))
@@ -155,6 +191,11 @@ _CORRECTED: dict[str, Reward] = {
     "regression": _number(_relative),
     "OCR": _words(_read_right),
     "free-form": _words(rouge_mean),
+    "open-ended": _words(rouge_mean),
+    "temporal grounding": temporal_iou(),
+    "spatial grounding": box_overlap(),
+    "spatial-temporal grounding": spatio_temporal_iou(),
+    "tracking": tracking(),
 }
 _PUBLISHED: dict[str, Reward] = {
     "multiple choice": _published_choice,
@@ -163,3 +204,4 @@ _PUBLISHED: dict[str, Reward] = {
     "OCR": _published_words(_read_right),
     "free-form": _published_words(rouge_mean),
 }
+_VIDEO_R1 = _PUBLISHED | {"numerical": _video_r1_number}

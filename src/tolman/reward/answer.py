@@ -26,8 +26,8 @@ def published_answer(text: str) -> str:
     return text[start + len(OPEN) : end].strip() if end >= 0 else ""
 
 
-def final_answer(completion: str) -> AnswerText:
-    """The last well-formed `<answer>…</answer>` after the thought, stripped.
+def final_answer(completion: str, limit: int = MAX_ANSWER) -> AnswerText:
+    """The last well-formed `<answer>…</answer>` after the thought, stripped; none beyond `limit` characters.
 
     The thought ends at the last `</think>`; a completion without think tags is all answer, one that opens a
     thought and never closes it has no answer. Linear time.
@@ -43,6 +43,12 @@ def final_answer(completion: str) -> AnswerText:
     text = said[start + len(OPEN) : end].strip()
     if not text:
         return AnswerText(None, "the answer is empty")
-    if len(text) > MAX_ANSWER:
-        return AnswerText(None, f"the answer is longer than {MAX_ANSWER} characters")
+    if len(text) > limit:
+        return AnswerText(None, f"the answer is longer than {limit} characters")
     return AnswerText(text, "")
+
+
+def thought(completion: str) -> str:
+    """What comes before the last `</think>`, without a leading `<think>`; "" without one."""
+    end = completion.rfind("</think>")
+    return completion[: max(end, 0)].lstrip().removeprefix("<think>")
