@@ -15,7 +15,7 @@ from tolman.video.encode import write_clip
 
 SIZES = StarterConfig(
     hidden=64, layers=2, head_dim=16, kv_heads=2, intermediate=64, vision_hidden=32, vision_depth=1,
-    vision_heads=2, vision_intermediate=32, frames=4, frame_size=(56, 56),
+    vision_heads=2, vision_intermediate=32, patch=14, merge=2, frames=4, frame_size=(56, 56),
 )  # fmt: skip
 TEXTS = [
     "How many chairs are there?",

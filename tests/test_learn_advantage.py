@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tolman.learn.advantage import group_mean, group_mean_std, has_signal
+from tolman.learn.advantage import group_mean, group_mean_std, has_signal, leave_one_out
 
 
 def test_group_mean_std_by_hand() -> None:
@@ -23,6 +23,28 @@ def test_group_mean_std_by_hand() -> None:
 def test_std_is_the_unbiased_one() -> None:
     # two rewards 0 and 2: unbiased std is sqrt(2), the biased one would be 1
     assert group_mean_std([0.0, 2.0], eps=0.0) == pytest.approx([-1 / math.sqrt(2), 1 / math.sqrt(2)])
+
+
+def test_population_std() -> None:
+    # 0 and 2 again, squares divided by G: std 1
+    assert group_mean_std([0.0, 2.0], eps=0.0, ddof=0).tolist() == [-1.0, 1.0]
+
+
+def test_leave_one_out_by_hand() -> None:
+    # the others of 3 are 1 and 2, mean 1.5; of 1: 2.5; of 2: 2; an ungraded one is nobody's other
+    assert leave_one_out([3.0, 1.0, 2.0]) == pytest.approx([1.5, -1.5, 0.0])
+    assert leave_one_out([4.0, math.nan, 1.0])[[0, 2]].tolist() == [3.0, -3.0]
+    assert leave_one_out([math.nan, 4.0])[1] == 0.0
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=9))
+def test_leave_one_out_is_the_mean_of_the_others(rewards: list[float]) -> None:
+    others = [np.mean(rewards[:g] + rewards[g + 1 :]) for g in range(len(rewards))]
+    assert leave_one_out(rewards) == pytest.approx(np.array(rewards) - others, abs=1e-9)
+
+
+def test_equal_rewards_without_an_epsilon_are_no_division_by_zero() -> None:
+    assert group_mean_std([0.5, 0.5], eps=0.0).tolist() == [0.0, 0.0]
 
 
 def test_temporal_bonus_is_undone_by_the_std() -> None:

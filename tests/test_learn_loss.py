@@ -8,11 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tolman.learn.loss import BatchCount, divisors, k3, nll, policy_gradient
+from tolman.learn.loss import BatchCount, Tokens, divisors, k3, nll, policy_gradient, sequence_sums
 
 
 def flat(*values: float, grad: bool = False) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+
+
+def tokens(log_probs: Tensor, old: Tensor, advantages: Tensor, weights: Tensor, **fields: Tensor) -> Tokens:
+    """One completion."""
+    return Tokens(log_probs, old, advantages, weights, [len(log_probs)], [0], **fields)
 
 
 def test_nll_by_hand() -> None:
@@ -45,7 +50,7 @@ def test_clamp_bounds_k3_and_stops_its_gradient() -> None:
 def test_policy_gradient_on_policy_by_hand() -> None:
     # every ratio is 1, so the loss is -(2/4 - 1/2) = 0, and the gradient of log p is -A / divisor
     log_probs = flat(-0.3, -1.7, grad=True)
-    terms = policy_gradient(log_probs, log_probs.detach(), flat(2.0, -1.0), flat(4.0, 2.0))
+    terms = policy_gradient(tokens(log_probs, log_probs.detach(), flat(2.0, -1.0), flat(4.0, 2.0)))
     assert terms.loss.item() == pytest.approx(0.0)
     terms.loss.backward()
     assert log_probs.grad is not None
@@ -56,9 +61,8 @@ def test_policy_gradient_with_kl_by_hand() -> None:
     # ratio 1, A = 1, divisor 1: -1; k3 with d = ln 2 is 0.3068528 (above); beta 0.04: -1 + 0.0122741
     log_probs = flat(-1.0, grad=True)
     reference = flat(-1.0 + math.log(2))
-    terms = policy_gradient(
-        log_probs, log_probs.detach(), flat(1.0), flat(1.0), log_probs_ref_N=reference, beta=0.04, clamp=10.0
-    )
+    sampled = tokens(log_probs, log_probs.detach(), flat(1.0), flat(1.0), log_probs_ref_N=reference)
+    terms = policy_gradient(sampled, beta=0.04, clamp=10.0)
     assert terms.loss.item() == pytest.approx(-1 + 0.04 * 0.3068528, abs=1e-7)
     assert (terms.policy, terms.kl) == pytest.approx((-1.0, 0.3068528), abs=1e-7)
     terms.loss.backward()
@@ -70,9 +74,25 @@ def test_policy_gradient_with_kl_by_hand() -> None:
 @pytest.mark.parametrize(("advantage", "expected"), [(1.0, 1.2), (-1.0, -1.5)])
 def test_clip_takes_the_smaller_gain(advantage: float, expected: float) -> None:
     # ratio 1.5 with clip (0.2, 0.2): gain 1.5 A against 1.2 A; the minimum is 1.2 for A = 1, -1.5 for A = -1
-    terms = policy_gradient(flat(math.log(1.5)), flat(0.0), flat(advantage), flat(1.0), clip=(0.2, 0.2))
+    sampled = tokens(flat(math.log(1.5)), flat(0.0), flat(advantage), flat(1.0))
+    terms = policy_gradient(sampled, clip=(0.2, 0.2))
     assert terms.loss.item() == pytest.approx(-expected)
     assert terms.clipped == pytest.approx(1.0 if advantage > 0 else 0.0)
+
+
+def test_asymmetric_clip_by_hand() -> None:
+    # ratios 1.5 and 0.5 with (0.2, 0.28): 1.28 for A = 1, and max(0.5, 0.8) * -1 = -0.8 for A = -1
+    sampled = tokens(flat(math.log(1.5), math.log(0.5)), flat(0.0, 0.0), flat(1.0, -1.0), flat(1.0, 1.0))
+    terms = policy_gradient(sampled, clip=(0.2, 0.28))
+    assert terms.loss.item() == pytest.approx(-(1.28 - 0.8))
+    assert terms.clipped == 2.0
+
+
+def test_dual_clip_bounds_what_a_bad_token_costs() -> None:
+    # ratio 5: A = -1 gains max(min(-5, -1.2), -3) = -3; A = 1 gains 1.2 as without it
+    sampled = tokens(flat(math.log(5), math.log(5)), flat(0.0, 0.0), flat(-1.0, 1.0), flat(1.0, 1.0))
+    assert policy_gradient(sampled, clip=(0.2, 0.2), dual_clip=3.0).loss.item() == pytest.approx(3 - 1.2)
+    assert policy_gradient(sampled, clip=(0.2, 0.2)).loss.item() == pytest.approx(5 - 1.2)
 
 
 def test_gradient_equals_autograd_of_the_formula() -> None:
@@ -81,9 +101,8 @@ def test_gradient_equals_autograd_of_the_formula() -> None:
     start = old + 0.3 * torch.randn(7, generator=generator, dtype=torch.float64)
     weights = divisors([3, 4], "sequences", BatchCount(2, 7, 9)).double()
     ours, plain = start.clone().requires_grad_(), start.clone().requires_grad_()
-    policy_gradient(
-        ours, old, advantages, weights, log_probs_ref_N=reference, beta=0.1, clip=(0.2, 0.3)
-    ).loss.backward()
+    sampled = Tokens(ours, old, advantages, weights, [3, 4], [0, 0], log_probs_ref_N=reference)
+    policy_gradient(sampled, beta=0.1, clip=(0.2, 0.3)).loss.backward()
 
     total = torch.zeros((), dtype=torch.float64)
     for sequence in (range(3), range(3, 7)):
@@ -117,10 +136,11 @@ def test_splitting_a_batch_changes_no_gradient(rule: str) -> None:
         for part in parts:
             piece = log_probs[at : at + sum(part)]
             weights = divisors(part, rule, count)
-            policy_gradient(
-                piece, piece.detach(), advantages[at : at + sum(part)], weights,
-                log_probs_ref_N=torch.zeros(sum(part)), beta=0.5,
-            ).loss.backward()  # fmt: skip
+            sampled = Tokens(
+                piece, piece.detach(), advantages[at : at + sum(part)], weights, part, range(len(part)),
+                log_probs_ref_N=torch.zeros(sum(part)),
+            )  # fmt: skip
+            policy_gradient(sampled, beta=0.5).loss.backward()
             at += sum(part)
         assert log_probs.grad is not None
         return log_probs.grad
@@ -136,4 +156,8 @@ def test_wrong_calls_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
         nll(flat(1.0, 2.0), flat(1.0))
     with pytest.raises(ValueError, match="reference"):
-        policy_gradient(flat(0.0), flat(0.0), flat(1.0), flat(1.0), beta=0.1)
+        policy_gradient(tokens(flat(0.0), flat(0.0), flat(1.0), flat(1.0)), beta=0.1)
+    with pytest.raises(ValueError, match="do not describe 2 tokens"):
+        Tokens(*[flat(0.0, 0.0)] * 4, [1], [0])
+    with pytest.raises(ValueError, match="add up to 3"):
+        sequence_sums(flat(0.0, 0.0), [1, 2])

@@ -68,7 +68,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (SFT, "model.train=vison", r"model.train is 'vison'; valid choices: all, text, vision, text\+merger"),
     (SFT, "data.families=object_counting", r"data.families must be a list, got 'object_counting'"),
     (SFT, "objective.name=grpo", r"objective.name is 'grpo'; valid choices: sft"),
-    (SFT, "objective.options.x=1", r"objective.options.x is not an option of 'sft'; valid options: none"),
+    (SFT, "objective.options.x=1", r"objective.options.x is not an option of 'sft'; valid options: turns"),
+    (SFT, "objective.options.turns=all", r"objective.options.turns must be int, got 'all'"),
     (SFT, "loss.name=policy_gradient", r"loss.name is 'policy_gradient'; objective 'sft' takes: nll"),
     (SFT, "loss.beta=0.1", r"loss.beta is 0.1, but nll has no such term"),
     (SFT, "loss.normalise=constant", r"nll takes: tokens, sequences"),
@@ -82,7 +83,50 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (RL, "rewards.0.weight=heavy", r"rewards\[0\].weight must be a number, got 'heavy'"),
     (RL, "rewards.1.name=accuracy", r"rewards lists 'accuracy' twice"),
     (RL, "advantage.name=z", r"advantage.name is 'z'; valid choices: group_mean_std, group_mean"),
-    (RL, "advantage.options.epsilon=1", r"advantage.options.epsilon is not an option; valid options: eps"),
+    (RL, "advantage.options.epsilon=1", r"options.epsilon is not a known key; valid keys: eps, ddof"),
+    (RL, "advantage={name='difficulty_weighted'}", r"advantage.options.of is missing"),
+    (
+        RL,
+        "advantage={name='difficulty_weighted', options={of='map'}}",
+        r"advantage.options.of names 'map'; valid choices: accuracy, format",
+    ),
+    (
+        RL,
+        "advantage={name='difficulty_weighted', options={of='format', power=2}}",
+        r"advantage.options: power is 2, but rule 'exp' has none",
+    ),
+    (
+        RL,
+        "advantage={name='per_segment', options={mark='</x>', first=['map'], second=['format']}}",
+        r"advantage.options names 'map'",
+    ),
+    (
+        RL,
+        "advantage={name='ema_per_task', options={task='id'}}",
+        r"valid choices: problem_type, question_type",
+    ),
+    (RL, "loss.name=nll", r"objective 'rl' takes: policy_gradient, gspo, tw_grpo, reg_grpo"),
+    (RL, "loss.options.alpha=2", r"loss.options.alpha is not a known key"),
+    (
+        RL,
+        "loss={name='tw_grpo', normalise='tokens', options={alpha=0}}",
+        r"loss.options.alpha must be at least 1",
+    ),
+    (RL, "loss={name='reg_grpo', normalise='tokens'}", r"reg_grpo takes: sequences"),
+    (
+        RL,
+        "loss.clip=[0.2, 0.2]",
+        r"loss.clip is \(0.2, 0.2\), but with one update per sampled batch every ratio",
+    ),
+    (RL, "loss.clip=[0.2]", r"loss.clip must have 2 entries"),
+    (RL, "loss.dual_clip=3", r"loss.dual_clip is 3.0, but with one update"),
+    (RL, "loss.dual_clip=0.5", r"loss.dual_clip is 0.5; it must be above 1"),
+    (SFT, "loss.clip=[0.2, 0.2]", r"loss.clip is \(0.2, 0.2\), but nll has no such term"),
+    (
+        SFT | {"objective": {"name": "dpo"}, "loss": {"name": "dpo", "normalise": "sequences"}},
+        "run.seed=1",
+        r"loss.beta is 0, but dpo is made of beta",
+    ),
     (RL, "advantage.options.eps=small", r"advantage.options"),
     (RL, "loss.beta=0", r"loss.clamp is 10.0, but without loss.beta it bounds nothing"),
     (RL, "bonuses=[{name='speed'}]", r"bonuses\[0\].name is 'speed'; valid choices: temporal, length"),
@@ -158,3 +202,33 @@ TABLES = st.recursive(
 @given(TABLES)
 def test_written_toml_reads_back(table: dict[str, Any]) -> None:
     assert tomllib.loads(write_toml(table)) == table
+
+
+def test_clips_act_where_there_are_several_updates() -> None:
+    table = apply_overrides(RL, ["sampling.epochs=2", "loss.clip=[0.2, 0.28]", "loss.dual_clip=3"])
+    recipe = parse_recipe(table)
+    assert recipe.loss is not None
+    assert recipe.loss.clip == (0.2, 0.28)
+    assert parse_recipe(tomllib.loads(recipe_to_toml(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    "advantage",
+    [
+        {"name": "leave_one_out"},
+        {"name": "ema_per_task"},
+        {"name": "task_bands", "options": {"of": "accuracy", "bands": {"object_counting": [0.5, 1]}}},
+        {"name": "temporal_contrast", "options": {"of": ["accuracy"], "shuffled": 2}},
+        {"name": "order_weighted", "options": {"of": ["accuracy"], "shuffled": 2}},
+        {"name": "view_consistent", "options": {"of": ["accuracy"]}},
+        {"name": "duality", "options": {"weight": 0.5}},
+        {
+            "name": "per_segment",
+            "options": {"mark": "</think>", "first": ["format"], "second": ["accuracy"]},
+        },
+    ],
+    ids=lambda advantage: advantage["name"],
+)
+def test_every_advantage_can_be_named(advantage: dict[str, Any]) -> None:
+    recipe = parse_recipe(RL | {"advantage": advantage})
+    assert parse_recipe(tomllib.loads(recipe_to_toml(recipe))) == recipe

@@ -310,7 +310,8 @@ def test_answer_only_template_learns_the_answer_only(data: Path, tmp_path: Path)
     texts = {}
     for template in ("map", "direct"):
         recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), [f"model.template={template}"]))
-        texts[template] = policy.tokenizer.decode(Reader(recipe, policy).gold_ids(question))
+        reader = Reader(recipe, policy)
+        texts[template] = policy.tokenizer.decode(reader.text_ids(reader.gold_text(question)))
     assert texts["direct"] == "<answer>1</answer><|im_end|>"
     assert texts["map"] == (
         '<think><map>{"chair": [[1, 2], [1, 7]], "table": [[3, 3]]}</map></think><answer>1</answer><|im_end|>'

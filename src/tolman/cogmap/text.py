@@ -11,14 +11,15 @@ OPEN, CLOSE = "<map>", "</map>"
 
 
 def map_text(drawn: CognitiveMap) -> str:
-    """`{"chair": [[1, 2]], …}`: JSON on one line, categories sorted, whole numbers without a point.
+    """`{"chair": [[1, 2]], …}`: JSON on one line, categories and their positions sorted (a map says what is
+    where, in no order of its own; one text for one map is easier to learn), whole numbers without a point.
 
     Metres are rounded to the centimetre. Both parse rules read it back.
     """
     digits = 2 if drawn.grid is None else 3
     return json.dumps(
         {
-            category: [[_plain(x, digits), _plain(y, digits)] for x, y in drawn.positions[category]]
+            category: [[_plain(x, digits), _plain(y, digits)] for x, y in sorted(drawn.positions[category])]
             for category in drawn.categories
         },
         ensure_ascii=False,

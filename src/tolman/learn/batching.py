@@ -6,23 +6,27 @@ completions.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from tolman.data.gold import gold_completion
+from tolman.learn.annotations import Turn
 from tolman.learn.clips import ClipStore
 from tolman.learn.corpus import ClipQuestions, Drawn
+from tolman.learn.encoder import ClipEncoder
 from tolman.learn.objective import Skipped
 from tolman.learn.recipe import Recipe
-from tolman.policy.forward import clip_features
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, Prompt, build_prompt, encode_clip, encode_text
 from tolman.policy.tree import ClipInput, TokenTree, pack
+from tolman.questions.mirror import mirror_question
 from tolman.questions.question import Question
 from tolman.video.errors import ClipError
 
@@ -32,7 +36,9 @@ class ClipTree:
     """A clip's tree and its completions so far.
 
     prompts[q]: of question q. question_nodes[q]: its node. completion_nodes: nodes of completions in the
-    order they were added; lengths: their tokens.
+    order they were added; lengths: their tokens; advantages: of each of those tokens, in supervised learning
+    their weights; groups: the question each completion answers. mirrored: whether the frames are flipped left
+    to right.
     """
 
     clip: ClipQuestions
@@ -42,40 +48,48 @@ class ClipTree:
     question_nodes: tuple[int, ...]
     completion_nodes: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    advantages: list[float] = field(default_factory=list)
+    advantages: list[list[float]] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    mirrored: bool = False
 
-    def add_completion(self, question: int, token_ids: Sequence[int], advantage: float = 0.0) -> None:
-        """Hang a completion below question number `question`."""
-        self.advantages.append(advantage)
-        self.completion_nodes.append(self.tree.add(token_ids, self.question_nodes[question]))
+    def add_completion(
+        self,
+        question: int,
+        token_ids: Sequence[int],
+        advantages: Sequence[float] = (),
+        parent: int | None = None,
+    ) -> int:
+        """Hang a completion below question number `question`, or below node `parent`; returns its node."""
+        node = self.tree.add(token_ids, self.question_nodes[question] if parent is None else parent)
+        self.completion_nodes.append(node)
         self.lengths.append(len(token_ids))
+        self.advantages.append(list(advantages))
+        self.groups.append(question)
+        return node
+
+    def bare(self) -> ClipTree:
+        """The same clip and prompts without completions."""
+        return _tree(self.clip, self.questions, self.prompts, self.mirrored)
 
 
-def tree_scores_of(
-    policy: Policy,
-    clips: Sequence[ClipTree],
-    temperature: float = 1.0,
-    features: Sequence[Tensor] | None = None,
-) -> list[TokenScores]:
-    """Scores of every completion of every tree, in order: one forward pass over all clips together.
-
-    features: what `frozen_features` gave for these clips, or None to run the vision tower.
-    """
+def tree_scores_of(policy: Policy, clips: Sequence[ClipTree], temperature: float = 1.0) -> list[TokenScores]:
+    """Scores of every completion of every tree, in order: one forward pass over all clips together."""
     packed = pack([clip.tree for clip in clips], policy.pad_id, policy.video_tokens).to(policy.device)
     nodes = [(row, node) for row, clip in enumerate(clips) for node in clip.completion_nodes]
-    return tree_scores(policy.model, packed, nodes, temperature, features=features)
+    return tree_scores(policy.model, packed, nodes, temperature)
 
 
 @torch.no_grad()
-def frozen_features(policy: Policy, clips: Sequence[ClipTree]) -> list[Tensor] | None:
-    """The vision tower's features of the clips where no weight of it learns, else None.
+def frozen_log_probs(policy: Policy, clips: Sequence[ClipTree], temperature: float = 1.0) -> Tensor:
+    """(N,) log-probabilities of all completions as numbers; no gradient."""
+    return flat_log_probs(tree_scores_of(policy, clips, temperature))
 
-    They serve the policy and a reference copied from it alike, so the tower runs once for both.
-    """
-    if any(weight.requires_grad for weight in policy.model.model.visual.parameters()):
-        return None
-    seen = [prompt.clip for clip in clips for prompt in clip.prompts[:1] if prompt.clip is not None]
-    return clip_features(policy.model, seen)
+
+def frozen_copy(policy: Policy) -> Policy:
+    """The policy as it is now, never to change."""
+    model = copy.deepcopy(policy.model).eval()
+    model.requires_grad_(False)
+    return replace(policy, model=model)
 
 
 def flat_log_probs(scores: Sequence[TokenScores]) -> Tensor:
@@ -99,18 +113,18 @@ class Reader:
         self.policy, self.template = policy, template
         frames = recipe.data.frames or policy.frames
         self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
+        self.encoder = ClipEncoder(policy, self.store, recipe.data.features_mb << 20)
 
     def read(self, drawn: Sequence[Drawn]) -> tuple[list[ClipTree], list[Skipped]]:
         """Trees of the clips that could be read, and what could not. Never another clip in its place."""
         trees, skipped = [], []
         for clip, questions in drawn:
             try:
-                frames = self.store.get(clip.file)
+                encoded = self.encoder.read(clip.file)
             except ClipError as error:
                 skipped.append(Skipped(str(clip.file), error.reason))
                 continue
-            prompts = self._prompts(questions, encode_clip(self.policy, frames.rgb_THWC, frames.times_T))
-            trees.append(_tree(clip, questions, prompts))
+            trees.append(_tree(clip, questions, self._prompts(questions, encoded)))
         return trees, skipped
 
     def _prompts(self, questions: Sequence[Question], encoded: ClipInput) -> list[Prompt]:
@@ -118,24 +132,56 @@ class Reader:
 
     def shuffled_prompts(self, clip: ClipTree, rng: np.random.Generator) -> list[Prompt]:
         """The clip's prompts with its frames in a random order at unchanged times."""
+        rgb_THWC, times_T = self._frames(clip, clip.mirrored)
+        order = rng.permutation(len(rgb_THWC))
+        return self._prompts(clip.questions, encode_clip(self.policy, rgb_THWC[order], times_T))
+
+    def mirror(self, clip: ClipTree) -> ClipTree:
+        """The clip as a mirror shows it, left and right exchanged in frames, questions and answers."""
+        encoded = self.encoder.see(encode_clip(self.policy, *self._frames(clip, not clip.mirrored)))
+        questions = tuple(mirror_question(question) for question in clip.questions)
+        return _tree(clip.clip, questions, self._prompts(questions, encoded), not clip.mirrored)
+
+    def _frames(
+        self, clip: ClipTree, mirrored: bool
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+        """Frames (T, H, W, 3), flipped where asked for, and their times."""
         frames = self.store.get(clip.clip.file)
-        order = rng.permutation(len(frames.rgb_THWC))
-        encoded = encode_clip(self.policy, frames.rgb_THWC[order], frames.times_T)
-        return self._prompts(clip.questions, encoded)
+        rgb_THWC = frames.rgb_THWC[:, :, ::-1] if mirrored else frames.rgb_THWC
+        return np.ascontiguousarray(rgb_THWC), frames.times_T
 
-    def gold_ids(self, question: Question) -> list[int]:
-        """Tokens of the gold completion in the template's form, the end of turn included."""
+    def text_ids(self, text: str) -> list[int]:
+        """Tokens of a completion given as text, the end of turn included."""
+        return [*encode_text(self.policy, text), self._token("<|im_end|>")]
+
+    def turn_ids(self, turn: Turn) -> list[int]:
+        """Tokens of what another says after a completion, up to where the policy goes on.
+
+        A tool's answer stands inside a user's turn, in tool_response tags, as in Qwen's chat template.
+        """
+        said = turn.content
+        if turn.role == "tool":
+            said = f"<tool_response>\n{said}\n</tool_response>"
+        start, line = self._token("<|im_start|>"), encode_text(self.policy, "\n")
+        opened = [*line, start, *encode_text(self.policy, "user\n"), *self.text_ids(said)]
+        return [*opened, *line, start, *encode_text(self.policy, "assistant\n")]
+
+    def _token(self, name: str) -> int:
+        token: int = self.policy.tokenizer.convert_tokens_to_ids(name)
+        return token
+
+    def gold_text(self, question: Question, recall: bool = False) -> str:
+        """The gold completion in the template's form. recall: as in `gold_completion`."""
         if "map" in TEMPLATES[self.template]:
-            text = gold_completion(question, with_map=True)
-        else:  # a prompt that asks for the answer alone
-            text = f"<answer>{question.answer}</answer>"
-        end: int = self.policy.tokenizer.convert_tokens_to_ids("<|im_end|>")
-        return [*encode_text(self.policy, text), end]
+            return gold_completion(question, with_map=True, recall=recall)
+        return f"<answer>{question.answer}</answer>"  # the prompt asks for the answer alone
 
 
-def _tree(clip: ClipQuestions, questions: tuple[Question, ...], prompts: list[Prompt]) -> ClipTree:
+def _tree(
+    clip: ClipQuestions, questions: tuple[Question, ...], prompts: Sequence[Prompt], mirrored: bool = False
+) -> ClipTree:
     tree = TokenTree()
     root = tree.add(prompts[0].clip_ids, clip=prompts[0].clip)
     assert all(prompt.clip_ids == prompts[0].clip_ids for prompt in prompts), "one clip, one beginning"
     nodes = tuple(tree.add(prompt.question_ids, root) for prompt in prompts)
-    return ClipTree(clip, questions, tuple(prompts), tree, nodes)
+    return ClipTree(clip, questions, tuple(prompts), tree, nodes, mirrored=mirrored)

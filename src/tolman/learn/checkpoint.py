@@ -70,15 +70,21 @@ def save_step(
     modules: Mapping[str, torch.nn.Module],
     optimiser: torch.optim.Optimizer,
     keep: int,
+    state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the state after `step` finished steps and drop all but the newest `keep` checkpoints."""
+    """Write the state after `step` finished steps and drop all but the newest `keep` checkpoints.
+
+    state: what the objective carries from step to step, in values JSON can hold.
+    """
     target = folder / f"step-{step:08d}"
 
     def writer(staging: Path) -> None:
         weights = {name: module.state_dict() for name, module in modules.items()}
         torch.save(weights, staging / "weights.pt")
         torch.save(optimiser.state_dict(), staging / "optimiser.pt")
-        (staging / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+        (staging / "state.json").write_text(
+            json.dumps({"step": step, "objective": dict(state or {})}), encoding="utf-8"
+        )
 
     write_whole(target, writer)
     for old in step_folders(folder)[:-keep]:
@@ -87,9 +93,13 @@ def save_step(
 
 
 def load_step(
-    checkpoint: Path, modules: Mapping[str, torch.nn.Module], optimiser: torch.optim.Optimizer, device: str
+    checkpoint: Path,
+    modules: Mapping[str, torch.nn.Module],
+    optimiser: torch.optim.Optimizer,
+    device: str,
+    state: dict[str, Any] | None = None,
 ) -> int:
-    """Restore weights and optimiser in place; returns the finished steps.
+    """Restore weights, optimiser and the objective's `state` in place; returns the finished steps.
 
     Raises ValueError for a damaged checkpoint or one of another model.
     """
@@ -103,7 +113,11 @@ def load_step(
         except RuntimeError as error:
             raise ValueError(f"{checkpoint} does not fit the model {name!r}: {error}") from error
     optimiser.load_state_dict(torch.load(checkpoint / "optimiser.pt", map_location=device, weights_only=True))
-    return int(json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["step"])
+    saved = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    if state is not None:
+        state.clear()
+        state.update(saved.get("objective", {}))  # checkpoints of before there was any have none
+    return int(saved["step"])
 
 
 def step_folders(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class Dense:
         self.modules: Mapping[str, nn.Module] = {
             f"dense_{name}": head.to(policy.device) for name, head in heads.items()
         }
+        self.state: dict[str, Any] = {}
         frames = recipe.data.frames or policy.frames
         self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
         self.folder = Path(recipe.data.clips or recipe.data.path)
@@ -105,7 +106,8 @@ class Dense:
 
     def _shown_loss(self, features: Tensor, labels: Sequence[TokenLabels]) -> Tensor:
         wanted = np.concatenate([np.concatenate([entry.shown, entry.middle], axis=1) for entry in labels])
-        scores = self.modules["dense_shown"](features.float())
+        head = self.modules["dense_shown"]
+        scores = head(features[:, : head.in_features].float())  # Qwen3-VL's deepstack features lie behind
         target = torch.from_numpy(wanted).to(scores)
         weight = torch.tensor(4.0, device=scores.device)  # most categories are absent from most tokens
         return F.binary_cross_entropy_with_logits(scores, target, pos_weight=weight) * 20.0

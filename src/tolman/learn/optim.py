@@ -104,13 +104,14 @@ def round_stochastically(values: Tensor) -> Tensor:
 def choose_trained(model: Any, train: str) -> None:
     """Set requires_grad of a Qwen-VL-shaped model's weights.
 
-    `all`; `text`: all but the vision tower; `vision`: the tower with its merger; `text+merger`: all but the
-    tower's blocks. Raises ValueError when the model has no part of that name.
+    `all`; `text`: all but the vision tower; `vision`: the tower with its merger; `text+merger`: the text
+    stack and the tower's merger, Qwen3-VL's deepstack mergers too. Raises ValueError when the model has no
+    part of that name.
     """
     found = False
     for name, parameter in model.named_parameters():
         visual = ".visual." in f".{name}"
-        merger = visual and ".merger" in name
+        merger = visual and "merger" in name
         wanted = {"all": True, "text": not visual, "vision": visual, "text+merger": not visual or merger}[
             train
         ]

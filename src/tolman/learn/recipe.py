@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tolman.learn.advantage import Floats
+from tolman.learn.advantage import Advantage as AdvantageMethod
 from tolman.learn.bonus import Bonus
 from tolman.learn.config import Table, apply_overrides, build, to_table, write_toml
-from tolman.learn.registry import ADVANTAGES, BONUSES, OBJECTIVES
+from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, OBJECTIVES
 from tolman.learn.sections import (
     Advantage,
     BatchSize,
@@ -34,9 +33,10 @@ from tolman.reward.registry import REWARDS
 __all__ = [
     "Advantage", "BatchSize", "BonusPart", "Data", "Loss", "Model", "Objective", "Optimiser", "Recipe",
     "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe", "make_advantage", "make_bonuses",
-    "make_rewards", "parse_recipe", "recipe_to_toml",
+    "make_loss", "make_rewards", "parse_recipe", "recipe_to_toml",
 ]  # fmt: skip
 
+T = TypeVar("T")
 _TABLES: dict[str, type] = {
     "run": Run, "model": Model, "data": Data, "objective": Objective, "optimiser": Optimiser,
     "batch": BatchSize, "loss": Loss, "sampling": Sampling, "advantage": Advantage,
@@ -126,14 +126,35 @@ def _check_loss(recipe: Recipe, source: str) -> None:
     if loss.name not in OBJECTIVES[name].losses:
         valid = ", ".join(OBJECTIVES[name].losses)
         raise ValueError(f"{source}: loss.name is {loss.name!r}; objective {name!r} takes: {valid}")
-    if loss.name == "nll":
-        for key in ("beta", "clamp"):
-            if value := getattr(loss, key):
-                raise ValueError(f"{source}: loss.{key} is {value!r}, but nll has no such term; remove it")
-        if loss.normalise == "constant":
-            raise ValueError(f"{source}: loss.normalise is 'constant'; nll takes: tokens, sequences")
-    elif loss.clamp and not loss.beta:
+    entry = LOSSES[loss.name]
+    for item in dataclasses.fields(Loss):
+        ignored = item.name not in {"name", "normalise", "options"} | entry.keys
+        if ignored and (value := getattr(loss, item.name)) != item.default:
+            raise ValueError(
+                f"{source}: loss.{item.name} is {value!r}, but {loss.name} has no such term; remove it"
+            )
+    if loss.normalise not in entry.normalise:
+        valid = ", ".join(entry.normalise)
+        raise ValueError(f"{source}: loss.normalise is {loss.normalise!r}; {loss.name} takes: {valid}")
+    build(entry.options, loss.options, f"{source}: loss.options")
+    if name in ("dpo", "kto") and not loss.beta:
+        raise ValueError(f"{source}: loss.beta is 0, but {loss.name} is made of beta times log-ratios")
+    if 0 < loss.dual_clip <= 1:
+        raise ValueError(f"{source}: loss.dual_clip is {loss.dual_clip:g}; it must be above 1, or 0 for none")
+    if recipe.sampling is not None and recipe.sampling.updates == 1:
+        _check_on_policy(loss, source)
+
+
+def _check_on_policy(loss: Loss, source: str) -> None:
+    """With one update per sampled batch every ratio is 1, and nothing may pretend to bound it."""
+    if loss.clamp and not loss.beta:
         raise ValueError(f"{source}: loss.clamp is {loss.clamp!r}, but without loss.beta it bounds nothing")
+    for key, value in (("clip", any(loss.clip)), ("dual_clip", loss.dual_clip)):
+        if value:
+            raise ValueError(
+                f"{source}: loss.{key} is {getattr(loss, key)!r}, but with one update per sampled batch "
+                "every ratio is 1; set sampling.epochs or sampling.minibatches above 1, or remove it"
+            )
 
 
 def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
@@ -153,38 +174,45 @@ def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
 def make_bonuses(recipe: Recipe, source: str = "recipe") -> list[Bonus]:
     """The recipe's group bonuses. ValueError for a wrong option or a reward the recipe does not have."""
     bonuses: list[Bonus] = []
-    rewards = [part.name for part in recipe.rewards]
     for part in recipe.bonuses:
-        where = f"{source}: bonuses.{part.name}"
-        try:
-            bonus: Any = build(BONUSES[part.name], part.options, f"{where}.options")
-        except ValueError as error:
-            raise ValueError(str(error) if where in str(error) else f"{where}.options: {error}") from error
-        if not bonus.of or (missing := [name for name in bonus.of if name not in rewards]):
-            got = missing[0] if bonus.of else ""
-            raise ValueError(f"{where}.options.of names {got!r}; valid choices: {', '.join(rewards)}")
+        where = f"{source}: bonuses.{part.name}.options"
+        bonus: Any = _with_options(BONUSES[part.name], part.options, where)
+        _check_rewards(bonus.of, recipe, f"{where}.of")
         bonuses.append(bonus)
     return bonuses
 
 
-def make_advantage(recipe: Recipe, source: str = "recipe") -> Callable[[Floats], Floats]:
-    """The recipe's advantage function of one group's rewards. Raises ValueError for a wrong option."""
+def make_loss(loss: Loss) -> Callable[..., Any]:
+    """The recipe's loss function with its terms and options filled in; imports torch."""
+    entry = LOSSES[loss.name]
+    options = dataclasses.asdict(build(entry.options, loss.options, "recipe: loss.options"))
+    return partial(entry.load(), **{key: getattr(loss, key) for key in sorted(entry.keys)}, **options)
+
+
+def make_advantage(recipe: Recipe, source: str = "recipe") -> AdvantageMethod:
+    """The recipe's advantage. ValueError for a wrong option or a reward the recipe does not have."""
     assert recipe.advantage is not None
-    function, options = ADVANTAGES[recipe.advantage.name], recipe.advantage.options
     where = f"{source}: advantage.options"
-    _check_names(list(inspect.signature(function).parameters)[1:], options, where)
+    advantage = _with_options(ADVANTAGES[recipe.advantage.name], recipe.advantage.options, where)
+    fields = {item.name for item in dataclasses.fields(advantage)}  # type: ignore[arg-type]
+    if advantage.names or "of" in fields:
+        _check_rewards(advantage.names, recipe, f"{where}.of" if "of" in fields else where)
+    return advantage
+
+
+def _with_options(cls: type[T], options: Table, where: str) -> T:
+    """Build a dataclass from options; what it says itself is prefixed with where it stood."""
     try:
-        function([0.0, 1.0], **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} {options}: {error}") from error
-    return partial(function, **options)
+        return build(cls, options, where)
+    except ValueError as error:
+        raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from error
 
 
-def _check_names(valid: list[str], options: Table, where: str) -> None:
-    if unknown := sorted(set(options) - set(valid)):
-        raise ValueError(
-            f"{where}.{unknown[0]} is not an option; valid options: {', '.join(valid) or 'none'}"
-        )
+def _check_rewards(named: Sequence[str], recipe: Recipe, where: str) -> None:
+    rewards = [part.name for part in recipe.rewards]
+    wrong = [name for name in named if name not in rewards] or [""] * (not named)
+    if wrong:
+        raise ValueError(f"{where} names {wrong[0]!r}; valid choices: {', '.join(rewards)}")
 
 
 def recipe_to_toml(recipe: Recipe) -> str:

@@ -10,7 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tolman.learn import advantage, bonus
+from tolman.learn import bonus
+from tolman.learn.advantage import Advantage, GroupMean, GroupMeanStd, LeaveOneOut
+from tolman.learn.advantage.difficulty import DifficultyWeighted, TaskBands
+from tolman.learn.advantage.ema import EmaPerTask
+from tolman.learn.advantage.segments import PerSegment
+from tolman.learn.advantage.temporal import OrderWeighted, TemporalContrast
+from tolman.learn.advantage.views import Duality, ViewConsistent
+from tolman.learn.loss_options import NoOptions, Pairs, Regression, TokenWeights, Verdicts
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -30,27 +42,77 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """Import and return the factory."""
-        module, _, name = self.factory.partition(":")
-        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+        return _load(self.factory)
 
+
+NORMALISE: tuple[str, ...] = ("tokens", "sequences", "constant")
+
+
+@dataclass(frozen=True)
+class LossEntry:
+    """A loss: where it is, the keys of [loss] and the rules of normalisation it takes, its own options.
+
+    function: `module:function`. keys: those beside name, normalise and options; they are passed on. options:
+    dataclass of what [loss.options] may hold. divergence: whether it needs the divergence of the group's
+    distributions at every token (`tolman.learn.loss.divergence`), a second forward pass.
+    """
+
+    function: str
+    keys: frozenset[str] = frozenset()
+    normalise: tuple[str, ...] = NORMALISE
+    options: type = NoOptions
+    divergence: bool = False
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function."""
+        return _load(self.function)
+
+
+_LOSS = "tolman.learn.loss"
+_RATIO = frozenset({"beta", "clamp", "clip", "dual_clip"})
+_BETA = frozenset({"beta"})
+_SEQUENCES = ("sequences",)
+
+LOSSES: dict[str, LossEntry] = {
+    "nll": LossEntry(f"{_LOSS}.terms:nll", normalise=("tokens", "sequences")),
+    "policy_gradient": LossEntry(f"{_LOSS}.policy_gradient:policy_gradient", _RATIO),
+    "gspo": LossEntry(f"{_LOSS}.policy_gradient:gspo", _RATIO),
+    "tw_grpo": LossEntry(f"{_LOSS}.policy_gradient:tw_grpo", _RATIO, options=TokenWeights, divergence=True),
+    "reg_grpo": LossEntry(f"{_LOSS}.reg_grpo:reg_grpo", frozenset({"beta", "clamp"}), _SEQUENCES, Regression),
+    "dpo": LossEntry(f"{_LOSS}.preference:dpo", _BETA, _SEQUENCES, Pairs),
+    "kto": LossEntry(f"{_LOSS}.preference:kto", _BETA, _SEQUENCES, Verdicts),
+}
 
 OBJECTIVES: dict[str, Entry] = {
-    "sft": Entry("tolman.learn.sft:make_sft", frozenset({"loss"}), losses=("nll",)),
+    "sft": Entry(
+        "tolman.learn.sft:make_sft",
+        frozenset({"loss"}),
+        losses=("nll",),
+        options={"turns": 0, "recall": False, "after_map": 1.0},
+    ),
     "dense": Entry("tolman.learn.dense:make_dense", options={"placed_weight": 1.0}),
     "rl": Entry(
         "tolman.learn.rl:make_rl",
         frozenset({"loss", "sampling", "rewards", "advantage"}),
         frozenset({"bonuses"}),
-        ("policy_gradient",),
+        ("policy_gradient", "gspo", "tw_grpo", "reg_grpo"),
     ),
+    "dpo": Entry("tolman.learn.preference:make_dpo", frozenset({"loss"}), losses=("dpo",)),
+    "kto": Entry("tolman.learn.preference:make_kto", frozenset({"loss"}), losses=("kto",)),
 }
 
-LOSSES: tuple[str, ...] = ("nll", "policy_gradient")
-NORMALISE: tuple[str, ...] = ("tokens", "sequences", "constant")
-
-ADVANTAGES: dict[str, Callable[..., Any]] = {
-    "group_mean_std": advantage.group_mean_std,
-    "group_mean": advantage.group_mean,
+ADVANTAGES: dict[str, type[Advantage]] = {
+    "group_mean_std": GroupMeanStd,
+    "group_mean": GroupMean,
+    "leave_one_out": LeaveOneOut,
+    "ema_per_task": EmaPerTask,
+    "difficulty_weighted": DifficultyWeighted,
+    "task_bands": TaskBands,
+    "temporal_contrast": TemporalContrast,
+    "order_weighted": OrderWeighted,
+    "view_consistent": ViewConsistent,
+    "duality": Duality,
+    "per_segment": PerSegment,
 }
 
 BONUSES: dict[str, type[bonus.Bonus]] = {

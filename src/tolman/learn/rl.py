@@ -1,41 +1,62 @@
 """Reinforcement learning with verifiable rewards over groups: the GRPO family.
 
-A step draws clips and questions, samples G completions of each prompt, grades them, turns each group's
-rewards into advantages, and trains on trees that hold every clip and prompt once. Which rewards, bonuses,
-advantage and loss: the recipe says; nothing here knows a paper. Training is strictly on-policy: one optimiser
-step per sampled batch.
+A step draws clips and questions, samples G completions of each prompt, grades them, turns the groups' rewards
+into advantages, and trains on trees that hold every clip and prompt once. Which rewards, bonuses, advantage
+and loss: the recipe says; nothing here knows a paper. Training is strictly on-policy, one optimiser step per
+sampled batch, unless the recipe asks for several epochs or minibatches; then log-probabilities at sampling
+are recomputed with the loss's own numerics and stored before the first update.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tolman.learn.batching import ClipTree, Reader, flat_log_probs, frozen_features, split, tree_scores_of
+from tolman.learn.batching import (
+    ClipTree,
+    Reader,
+    flat_log_probs,
+    frozen_copy,
+    frozen_log_probs,
+    split,
+    tree_scores_of,
+)
 from tolman.learn.corpus import Corpus, draw
-from tolman.learn.loss import BatchCount, divisors, policy_gradient
-from tolman.learn.objective import Batch, LossOutput
-from tolman.learn.recipe import Recipe, make_advantage, make_bonuses, make_rewards
-from tolman.learn.rollout import Rollout, grade_group, rollout_metrics, rollout_rows
+from tolman.learn.divergence import group_divergence
+from tolman.learn.loss import BatchCount, Tokens, divisors
+from tolman.learn.objective import Batch, LossOutput, precision
+from tolman.learn.recipe import Recipe, make_advantage, make_bonuses, make_loss, make_rewards
+from tolman.learn.registry import LOSSES
+from tolman.learn.rollout import Rollout, Sampled, grade_step, rollout_metrics, rollout_rows
 from tolman.learn.seeds import generator, stream_seed
 from tolman.policy.generate import Sample, generate
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt
 
 
+class Fixed(NamedTuple):
+    """What stays as it was at sampling, each (N,) or None where the loss does not ask for it."""
+
+    log_probs_old_N: Tensor | None
+    log_probs_ref_N: Tensor | None
+    divergence_N: Tensor | None
+
+
 @dataclass(frozen=True, eq=False)
 class RlPart:
-    """Trees with the trained completions as leaves, their advantages in the same order, the whole step's
-    counts.
+    """Trees with the trained completions as leaves and the counts of the whole update.
+
+    fixed: computed before the first of several updates; None where there is one update, which computes it.
     """
 
     clips: list[ClipTree]
     count: BatchCount
+    fixed: Fixed | None = None
 
 
 class Rl:
@@ -48,36 +69,59 @@ class Rl:
         self.loss_config, self.sampling = recipe.loss, recipe.sampling
         self.composed, self.bonuses = make_rewards(recipe), make_bonuses(recipe)
         self.advantage = make_advantage(recipe)
+        self.loss_function = make_loss(recipe.loss)
         self.reader = Reader(recipe, policy)
-        self.reference = _frozen_copy(policy) if recipe.loss.beta > 0 else None
+        self.reference = frozen_copy(policy) if recipe.loss.beta > 0 else None
         self.modules: Mapping[str, nn.Module] = {}
+        self.state: dict[str, Any] = self.advantage.state
 
     def batch(self, step: int) -> Batch:
         """Sample, grade, and hang what is worth training on into the clips' trees."""
         run, size = self.recipe.run, self.recipe.batch
         drawn = draw(self.corpus.training, run.seed, step, size.clips, size.questions_per_clip)
         clips, skipped = self.reader.read(drawn)
+        if self.advantage.mirrored:
+            clips = [*clips, *(self.reader.mirror(clip) for clip in clips)]
         rollouts = self._roll_out(clips, step)
-        trained = self._grow(clips, rollouts)
         flat = [rollout for group in rollouts for rollout in group]
-        lengths = [
-            len(sample.token_ids)
-            for rollout in flat
-            for sample, graded in zip(rollout.samples, rollout.graded_mask_G, strict=True)
-            if graded
-        ]
-        count = BatchCount(len(lengths), sum(lengths), self.sampling.max_new_tokens)
+        updates = [list(self._parts(*some)) for some in self._minibatches(clips, rollouts)]
         return Batch(
-            [RlPart(part, count) for part in split(trained, size.micro_clips)],
+            [part for update in updates for part in update],
             samples=sum(len(rollout.samples) for rollout in flat),
             skipped=skipped,
             metrics=rollout_metrics(flat),
             rows=[row for rollout in flat for row in rollout_rows(rollout)],
+            updates=updates * self.sampling.epochs,
         )
+
+    def _minibatches(
+        self, clips: list[ClipTree], rollouts: list[list[Rollout]]
+    ) -> Iterator[tuple[list[ClipTree], list[list[Rollout]]]]:
+        """Shares of the step's clips, the clips of a share together in one update."""
+        share = max(1, -(-len(clips) // self.sampling.minibatches))
+        for at in range(0, len(clips), share):
+            yield clips[at : at + share], rollouts[at : at + share]
+
+    def _parts(self, clips: list[ClipTree], rollouts: list[list[Rollout]]) -> Iterator[RlPart]:
+        """Parts of one update, counted over all its graded completions."""
+        lengths = [
+            len(sample.token_ids)
+            for group in rollouts
+            for rollout in group
+            for sample, graded in zip(rollout.samples, rollout.graded_mask_G, strict=True)
+            if graded
+        ]
+        count = BatchCount(len(lengths), sum(lengths), self.sampling.max_new_tokens)
+        for part in split(self._grow(clips, rollouts), self.recipe.batch.micro_clips):
+            fixed = None
+            if self.sampling.updates > 1:
+                with precision(self.recipe, self.policy):
+                    fixed = self._fix(part, on_policy=False)
+            yield RlPart(part, count, fixed)
 
     def _roll_out(self, clips: Sequence[ClipTree], step: int) -> list[list[Rollout]]:
         """Per clip, per question: a graded group."""
-        shuffles = max((bonus.shuffled for bonus in self.bonuses), default=0)
+        shuffles = max([self.advantage.shuffled, *(bonus.shuffled for bonus in self.bonuses)])
         self.policy.model.eval()
         ordered = self._sample([clip.prompts for clip in clips], self.sampling.group, step, "rollout")
         if shuffles:
@@ -86,13 +130,25 @@ class Rl:
             shuffled = self._sample(prompts, shuffles, step, "shuffled rollout")
         else:
             shuffled = [[[] for _ in clip.prompts] for clip in clips]
-        return [
-            [
-                grade_group(question, samples, others, self.composed, self.bonuses, self.advantage)
-                for question, samples, others in zip(clip.questions, groups, group_others, strict=True)
-            ]
-            for clip, groups, group_others in zip(clips, ordered, shuffled, strict=True)
-        ]
+        questions = [question for clip in clips for question in clip.questions]
+        samples = [group for of_clip in ordered for group in of_clip]
+        others = [group for of_clip in shuffled for group in of_clip]
+        graded = grade_step(
+            list(map(Sampled, questions, samples, others, self._pairs(len(questions)))),
+            self.composed, self.bonuses, self.advantage, self._decode,
+        )  # fmt: skip
+        in_order = iter(graded)
+        return [[next(in_order) for _ in clip.questions] for clip in clips]
+
+    def _pairs(self, prompts: int) -> list[int | None]:
+        """For each prompt of the step the index of its mirrored twin: the clips come before their mirrors."""
+        if not self.advantage.mirrored:
+            return [None] * prompts
+        return [(index + prompts // 2) % prompts for index in range(prompts)]
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self.policy.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text
 
     def _sample(
         self, prompts: Sequence[Sequence[Prompt]], group: int, step: int, purpose: str
@@ -106,6 +162,7 @@ class Rl:
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             top_p=config.top_p,
+            top_k=config.top_k,
             generator=generator(self.recipe.run.seed, step, purpose),
         )
         groups = iter(flat)
@@ -121,46 +178,53 @@ class Rl:
             for index, rollout in enumerate(groups):
                 if not rollout.signal and not self.loss_config.beta:
                     continue
-                for sample, advantage in zip(rollout.samples, rollout.advantages_G, strict=True):
-                    if not np.isnan(advantage):
-                        clip.add_completion(index, sample.token_ids, float(advantage))
+                for g, sample in enumerate(rollout.samples):
+                    if rollout.graded_mask_G[g]:
+                        clip.add_completion(index, sample.token_ids, rollout.token_advantages(g))
         return [clip for clip in clips if clip.completion_nodes]
 
     def loss(self, part: RlPart) -> LossOutput:
-        """The part's share of the policy-gradient loss."""
-        temperature, config = self.sampling.temperature, self.loss_config
-        features = frozen_features(self.policy, part.clips)
-        log_probs_N = flat_log_probs(tree_scores_of(self.policy, part.clips, temperature, features))
+        """The part's share of the loss."""
+        config, temperature = self.loss_config, self.sampling.temperature
+        log_probs_N = flat_log_probs(tree_scores_of(self.policy, part.clips, temperature))
+        fixed = part.fixed or self._fix(part.clips, on_policy=True)
         lengths = [length for clip in part.clips for length in clip.lengths]
-        advantages = [advantage for clip in part.clips for advantage in clip.advantages]
-        advantages_N = torch.tensor(advantages).repeat_interleave(torch.tensor(lengths))
-        terms = policy_gradient(
-            log_probs_N,
-            log_probs_N.detach(),
-            advantages_N.to(log_probs_N),
-            divisors(lengths, config.normalise, part.count).to(log_probs_N),
-            log_probs_ref_N=self._reference_log_probs(part, features),
-            beta=config.beta,
-            clamp=config.clamp,
+        advantages = [value for clip in part.clips for tokens in clip.advantages for value in tokens]
+        terms = self.loss_function(
+            Tokens(
+                log_probs_N,
+                log_probs_N.detach() if fixed.log_probs_old_N is None else fixed.log_probs_old_N,
+                torch.tensor(advantages).to(log_probs_N),
+                divisors(lengths, config.normalise, part.count).to(log_probs_N),
+                lengths,
+                group_numbers(part.clips),
+                fixed.log_probs_ref_N,
+                fixed.divergence_N,
+            )
         )
         metrics = {"loss": float(terms.loss.detach()), "policy_loss": terms.policy}
         if config.beta:
             metrics["kl"] = terms.kl
+        if any(config.clip) or config.dual_clip:
+            metrics["clipped"] = terms.clipped
         return LossOutput(terms.loss, metrics, sum(lengths))
 
     @torch.no_grad()
-    def _reference_log_probs(self, part: RlPart, features: Sequence[Tensor] | None) -> Tensor | None:
-        if self.reference is None:
-            return None
-        scores = tree_scores_of(self.reference, part.clips, self.sampling.temperature, features)
-        return flat_log_probs(scores)
+    def _fix(self, clips: Sequence[ClipTree], on_policy: bool) -> Fixed:
+        """What the loss needs as it is now; on_policy: the loss's own log-probabilities are the old ones."""
+        given = (clips, self.sampling.temperature)
+        return Fixed(
+            None if on_policy else frozen_log_probs(self.policy, *given),
+            None if self.reference is None else frozen_log_probs(self.reference, *given),
+            group_divergence(self.policy, *given) if LOSSES[self.loss_config.name].divergence else None,
+        )
 
 
-def _frozen_copy(policy: Policy) -> Policy:
-    """The policy as it is now, never to change."""
-    model = copy.deepcopy(policy.model).eval()
-    model.requires_grad_(False)
-    return replace(policy, model=model)
+def group_numbers(clips: Sequence[ClipTree]) -> list[int]:
+    """For each completion of the trees the number of its group, counted over all of them from 0."""
+    keys = [(at, question) for at, clip in enumerate(clips) for question in clip.groups]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [numbers[key] for key in keys]
 
 
 def make_rl(recipe: Recipe, policy: Policy, corpus: Corpus) -> Rl:

@@ -4,21 +4,38 @@ Pure.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tolman.cogmap import extract_map_text, parse_map
-from tolman.learn.advantage import has_signal
+from tolman.learn.advantage import Advantage, RewardedGroup, has_signal
 from tolman.learn.bonus import Bonus, Group
 from tolman.policy.generate import Sample
 from tolman.questions.question import Question
+from tolman.reward.answer import final_answer
 from tolman.reward.compose import Composed, Grading
+from tolman.reward.letters import read_letter
+from tolman.reward.numbers import read_number
 
 Floats = npt.NDArray[np.float64]
+
+
+class Sampled(NamedTuple):
+    """One prompt's completions, not yet graded.
+
+    shuffled: completions from shuffled frames, () for none. pair: index among the step's prompts of the
+    mirrored twin, or None.
+    """
+
+    question: Question
+    samples: Sequence[Sample]
+    shuffled: Sequence[Sample] = ()
+    pair: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +43,8 @@ class Rollout:
     """G completions of one question.
 
     rewards_G: weighted sum of the rewards plus bonuses, NaN where a completion could not be graded.
-    advantages_G: NaN in the same places.
+    advantages: (G,), or (G, 2) with the tokens before `cuts_G[g]` weighted with the first; NaN in the same
+    places.
     """
 
     question: Question
@@ -34,7 +52,8 @@ class Rollout:
     gradings: tuple[Grading, ...]
     bonus_G: Floats
     rewards_G: Floats
-    advantages_G: Floats
+    advantages: Floats
+    cuts_G: npt.NDArray[np.int64] | None = None
 
     @property
     def graded_mask_G(self) -> npt.NDArray[np.bool_]:
@@ -44,30 +63,86 @@ class Rollout:
     @property
     def signal(self) -> bool:
         """Whether the group moves the policy at all."""
-        return has_signal(self.advantages_G)
+        return has_signal(self.advantages)
+
+    def token_advantages(self, index: int) -> list[float]:
+        """Of each token of completion number `index`."""
+        tokens = len(self.samples[index].token_ids)
+        if self.cuts_G is None:
+            return [float(self.advantages[index])] * tokens
+        cut = int(self.cuts_G[index])
+        first, second = self.advantages[index].tolist()
+        return [first] * cut + [second] * (tokens - cut)
 
 
-def grade_group(
-    question: Question,
-    samples: Sequence[Sample],
-    shuffled: Sequence[Sample],
+def grade_step(
+    step: Sequence[Sampled],
     composed: Composed,
     bonuses: Sequence[Bonus],
-    advantage: Callable[[Floats], Floats],
-) -> Rollout:
-    """Grade a group and compute its advantages. shuffled: completions from shuffled frames, () for none."""
-    gradings = tuple(composed.grade(sample.text, question) for sample in samples)
-    others = [composed.grade(sample.text, question) for sample in shuffled]
-    group = Group(
-        _parts(gradings, composed),
-        np.array([len(sample.token_ids) for sample in samples]),
-        _parts(others, composed) if others else None,
-    )
-    bonus_G = np.zeros(len(samples))
+    advantage: Advantage,
+    decode: Callable[[Sequence[int]], str],
+) -> list[Rollout]:
+    """Grade all groups of a step and compute their advantages together. decode: token ids to text."""
+    graded = [_grade(sampled, composed, bonuses, advantage, decode) for sampled in step]
+    advantages = advantage([group for group, _, _ in graded])
+    return [
+        Rollout(
+            sampled.question, tuple(sampled.samples), gradings, bonus_G, group.rewards_G, found, group.cuts_G
+        )
+        for sampled, (group, gradings, bonus_G), found in zip(step, graded, advantages, strict=True)
+    ]
+
+
+def _grade(
+    sampled: Sampled,
+    composed: Composed,
+    bonuses: Sequence[Bonus],
+    advantage: Advantage,
+    decode: Callable[[Sequence[int]], str],
+) -> tuple[RewardedGroup, tuple[Grading, ...], Floats]:
+    """What an advantage may look at, the verdicts, and the bonuses (G,)."""
+    question, mark = sampled.question, advantage.mark
+    texts = [sample.text for sample in sampled.samples]
+    token_ids = [sample.token_ids for sample in sampled.samples]
+    gradings = tuple(composed.grade(text, question) for text in texts)
+    others = [composed.grade(sample.text, question) for sample in sampled.shuffled]
+    lengths_G = np.array([len(ids) for ids in token_ids])
+    parts, shuffled = _parts(gradings, composed), _parts(others, composed) if others else None
+    bonus_G = np.zeros(len(texts))
     for bonus in bonuses:
-        bonus_G = bonus_G + bonus(group)
-    rewards_G = bonus_G + np.array([grading.total for grading in gradings], dtype=np.float64)
-    return Rollout(question, tuple(samples), gradings, bonus_G, rewards_G, advantage(rewards_G))
+        bonus_G = bonus_G + bonus(Group(parts, lengths_G, shuffled))
+    group = RewardedGroup(
+        rewards_G=bonus_G + np.array([grading.total for grading in gradings], dtype=np.float64),
+        parts=parts,
+        shuffled=shuffled,
+        problem_type=question.problem_type,
+        question_type=question.question_type,
+        answers=tuple(comparable_answer(text, question) for text in texts) if advantage.mirrored else (),
+        cuts_G=np.array([cut_after(ids, mark, decode) for ids in token_ids]) if mark else None,
+        pair=sampled.pair,
+    )
+    return group, gradings, bonus_G
+
+
+def comparable_answer(completion: str, question: Question) -> str | None:
+    """The answer such that equal answers are equal strings: an option's letter, a number to three digits, or
+    the text without case; None for no answer that can be read."""
+    text = final_answer(completion).text
+    if text is None:
+        return None
+    if question.options:
+        return read_letter(text, question.options).letter
+    if question.problem_type in ("numerical", "regression"):
+        value = read_number(text, question.answer_unit).value
+        return None if value is None else f"{value:.3g}"
+    return text.casefold()
+
+
+def cut_after(token_ids: Sequence[int], mark: str, decode: Callable[[Sequence[int]], str]) -> int:
+    """Tokens up to and including the one that completes `mark`; all of them where it never comes."""
+    if mark not in decode(token_ids):
+        return len(token_ids)
+    return bisect_left(range(len(token_ids)), True, key=lambda count: mark in decode(token_ids[:count]))
 
 
 def _parts(gradings: Sequence[Grading], composed: Composed) -> dict[str, Floats]:
@@ -97,7 +172,7 @@ def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:
                 },
                 "bonus": float(rollout.bonus_G[index]),
                 "reward": float(rollout.rewards_G[index]),
-                "advantage": float(rollout.advantages_G[index]),
+                "advantage": rollout.advantages[index].tolist(),
                 "map": extract_map_text(sample.text, "published").text or "",
             }
         )
@@ -111,6 +186,8 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     reward_std/<part>: std over all. map_drawn: share with a map inside the thought that parses strictly.
     zero_signal: share of groups without a preference. ungraded: completions without a grade. entropy: mean of
     -log p over sampled tokens, one draw's estimate of the entropy in nats of the sampling distribution.
+    truncation, with top-p or top-k: mean over sampled tokens of their log-probability where they were drawn
+    from minus the one that the loss sees (both at the recipe's temperature).
     """
     if not rollouts:
         return {}
@@ -126,6 +203,11 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "ungraded": float(np.isnan(rewards).sum()),
         "entropy": -float(sum(float(sample.log_probs.sum()) for sample in samples)) / max(tokens, 1),
     }
+    gaps = [
+        sample.log_probs - sample.full_log_probs for sample in samples if sample.full_log_probs is not None
+    ]
+    if gaps:
+        metrics["truncation"] = float(sum(float(gap.sum()) for gap in gaps)) / max(tokens, 1)
     _mean(metrics, "reward", rewards)
     spread = [np.std(rollout.rewards_G[rollout.graded_mask_G], ddof=1) for rollout in rollouts
               if rollout.graded_mask_G.sum() > 1]  # fmt: skip

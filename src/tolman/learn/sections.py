@@ -78,6 +78,9 @@ class Data:
     """Leave out rows whose gold answer does not earn full marks; without it such rows stop the run."""
     cache_mb: int = knob(1024, low=0)
     """Memory for decoded frames (uint8), in MiB."""
+    features_mb: int = knob(1024, low=0)
+    """Main memory for what a frozen vision tower (model.train = `text`) made of clips, in MiB; a clip whose
+    features are held is neither decoded nor seen again."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,20 @@ class Sampling:
     temperature: float = knob(1.0, above=0)
     """Softmax temperature; log-probabilities in the loss use the same."""
     top_p: float = knob(1.0, above=0, high=1)
-    """Nucleus; below 1 samples come from a truncated distribution while the loss sees the full softmax."""
+    """Nucleus: keep the likeliest tokens up to this mass. Below 1, samples come from a truncated distribution
+    while the loss sees the full softmax, an approximation that published trainers make too; the metric
+    `truncation` says how large it is."""
+    top_k: int = knob(0, low=0)
+    """Keep this many of the likeliest tokens, before top_p; 0 keeps all. An approximation as in `top_p`."""
+    epochs: int = knob(1, low=1)
+    """Passes of the optimiser over each sampled batch; above 1 log-probabilities at sampling are stored."""
+    minibatches: int = knob(1, low=1)
+    """Optimiser steps per pass, each over an equal share of the step's clips (fewer where clips are)."""
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps per sampled batch; 1 is strictly on-policy."""
+        return self.epochs * self.minibatches
 
 
 @dataclass(frozen=True)
@@ -132,9 +148,9 @@ class Advantage:
     """From a group's rewards to advantages."""
 
     name: str = knob(choices=ADVANTAGES)
-    """`group_mean_std` (GRPO) or `group_mean` (Dr. GRPO)."""
+    """`group_mean_std` (GRPO), `group_mean` (Dr. GRPO), … : see `tolman.learn.registry.ADVANTAGES`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Keyword options, e.g. eps."""
+    """Its fields, e.g. eps."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +158,20 @@ class Loss:
     """The loss over completion tokens."""
 
     name: str = knob(choices=LOSSES)
-    """`nll` for gold completions, `policy_gradient` for sampled ones."""
+    """`nll` for gold completions; `policy_gradient`, `gspo`, `tw_grpo`, `reg_grpo` for sampled ones; `dpo`,
+    `kto` for preferred ones."""
     normalise: str = knob(choices=NORMALISE)
     """What a token's term is divided by: all tokens, completions × own length, completions × budget."""
     beta: float = knob(0.0, low=0)
-    """Weight of the KL to the initial policy (k3 estimate)."""
+    """Weight of the KL to the initial policy (k3 estimate); in `dpo` and `kto` the factor of log-ratios."""
     clamp: float = knob(0.0, low=0)
     """Bound on log-ratios; 0 for none."""
+    clip: tuple[float, float] = knob((0.0, 0.0), low=0)
+    """(low, high): ratios pay within [1 - low, 1 + high]; [0, 0]: none. Needs several updates per batch."""
+    dual_clip: float = knob(0.0, low=0)
+    """With a negative advantage the gain is at least this times the advantage; above 1, 0 for none."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the loss itself."""
 
 
 @dataclass(frozen=True)

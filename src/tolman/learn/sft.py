@@ -1,41 +1,69 @@
 """Supervised fine-tuning: the likelihood of gold completions.
 
 A clip, its questions and their gold completions form one tree, so that the frames go through the vision tower
-once and the clip's tokens through the language model once, however many questions are asked.
+once and the clip's tokens through the language model once, however many questions are asked. A conversation
+of several turns is a chain of nodes below its question; only the model's own turns are in the loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from tolman.cogmap.text import CLOSE
+from tolman.learn.annotations import read_turns
 from tolman.learn.batching import ClipTree, Reader, flat_log_probs, split, tree_scores_of
 from tolman.learn.corpus import Corpus, draw
 from tolman.learn.loss import BatchCount, divisors, nll
 from tolman.learn.objective import Batch, LossOutput
 from tolman.learn.recipe import Recipe
 from tolman.policy.policy import Policy
+from tolman.policy.prompt import encode_text
 
 
 @dataclass(frozen=True)
 class SftPart:
-    """Trees with gold completions as leaves, and the counts of the whole step."""
+    """Trees with gold completions as leaves, the counts of the whole step and its tokens' mean weight."""
 
     clips: list[ClipTree]
     count: BatchCount
+    mean_weight: float = 1.0
 
 
 class Sft:
-    """Loss on the tokens of gold completions, the end of turn included."""
+    """Loss on the tokens of gold completions, the end of turn included.
+
+    The option `turns`: 0 learns each row's own solution; k > 0 learns the last k model turns of each row's
+    `turns` (VideoTemp-o3 masks all but the last two), -1 all of them. `recall`: the gold completion says what
+    it needs from its map before it answers (`tolman.data.gold.recalled`). `after_map`: what a token after the
+    map weighs, a token up to it weighing 1; a map's many tokens drown an answer's few. Raises ValueError for
+    numbers outside these ranges and for a row without usable turns.
+    """
 
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
         assert recipe.loss is not None
         self.recipe, self.policy, self.corpus = recipe, policy, corpus
         self.normalise = recipe.loss.normalise
+        self.turns = int(recipe.objective.options.get("turns", 0))
+        if self.turns < -1:
+            raise ValueError(f"objective.options.turns must be -1 (all), 0 (none) or more, got {self.turns}")
+        self.recall = bool(recipe.objective.options.get("recall", False))
+        self.after_map = float(recipe.objective.options.get("after_map", 1.0))
+        if not self.after_map > 0:
+            raise ValueError(f"objective.options.after_map must be positive, got {self.after_map:g}")
+        if self.turns and (self.recall or self.after_map != 1):
+            raise ValueError("objective.options.turns learns the rows' own turns, not recall or after_map")
+        if self.turns:
+            for clip in corpus.training:
+                for question in clip.questions:
+                    read_turns(question)
         self.reader = Reader(recipe, policy)
         self.modules: Mapping[str, nn.Module] = {}
+        self.state: dict[str, Any] = {}
 
     def batch(self, step: int) -> Batch:
         """Read the step's clips and build their trees."""
@@ -44,19 +72,52 @@ class Sft:
         clips, skipped = self.reader.read(drawn)
         for clip in clips:
             for index, question in enumerate(clip.questions):
-                clip.add_completion(index, self.reader.gold_ids(question))
+                if self.turns:
+                    self._add_turns(clip, index)
+                else:
+                    text = self.reader.gold_text(question, self.recall)
+                    ids = self.reader.text_ids(text)
+                    clip.add_completion(index, ids, self._weights(text, len(ids)))
         lengths = [length for clip in clips for length in clip.lengths]
         count = BatchCount(len(lengths), sum(lengths), max(lengths, default=0))
-        parts = [SftPart(part, count) for part in split(clips, size.micro_clips)]
-        return Batch(parts, samples=len(lengths), skipped=skipped)
+        mean = float(_weights(clips).mean()) if lengths else 1.0
+        parts = [SftPart(part, count, mean) for part in split(clips, size.micro_clips)]
+        return Batch(parts, samples=sum(len(clip.questions) for clip in clips), skipped=skipped)
+
+    def _weights(self, text: str, length: int) -> list[float]:
+        """What each of a completion's `length` tokens weighs."""
+        drawn, close, _ = text.rpartition(CLOSE)
+        first = len(encode_text(self.policy, drawn + close)) if close else length
+        return [1.0] * first + [self.after_map] * (length - first)
+
+    def _add_turns(self, clip: ClipTree, index: int) -> None:
+        """The conversation below question number `index`; model turns before the last ones carry no loss."""
+        turns = read_turns(clip.questions[index])
+        own = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
+        learnt = set(own if self.turns < 0 else own[-self.turns :])
+        node = clip.question_nodes[index]
+        for at, turn in enumerate(turns):
+            if at in learnt:
+                ids = self.reader.text_ids(turn.content)
+                node = clip.add_completion(index, ids, [1.0] * len(ids), parent=node)
+            elif turn.role == "assistant":
+                node = clip.tree.add(self.reader.text_ids(turn.content), node)
+            else:
+                node = clip.tree.add(self.reader.turn_ids(turn), node)
 
     def loss(self, part: SftPart) -> LossOutput:
         """The part's negative log-likelihood over the step's normaliser."""
         log_probs_N = flat_log_probs(tree_scores_of(self.policy, part.clips))
         lengths = [length for clip in part.clips for length in clip.lengths]
         divisors_N = divisors(lengths, self.normalise, part.count).to(log_probs_N.device)
-        loss = nll(log_probs_N, divisors_N)
+        weights_N = (_weights(part.clips) / part.mean_weight).to(log_probs_N)
+        loss = nll(log_probs_N * weights_N, divisors_N)
         return LossOutput(loss, {"loss": float(loss.detach())}, sum(lengths))
+
+
+def _weights(clips: Sequence[ClipTree]) -> Tensor:
+    """(N,) weights of all completions' tokens."""
+    return torch.tensor([weight for clip in clips for of_one in clip.advantages for weight in of_one])
 
 
 def make_sft(recipe: Recipe, policy: Policy, corpus: Corpus) -> Sft:

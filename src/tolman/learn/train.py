@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from tolman.learn.checkpoint import load_step, save_step, step_folders
 from tolman.learn.corpus import check_gold, load_corpus
-from tolman.learn.objective import Batch, Objective
+from tolman.learn.objective import Batch, Objective, precision
 from tolman.learn.optim import (
     choose_trained,
     clip_gradients,
@@ -104,14 +104,19 @@ class _Loop:
             progress(self._step(step))
             if (step + 1) % run.checkpoint_every == 0 or step + 1 == run.steps:
                 self.folder.flush()
-                save_step(self.folder.checkpoints, step + 1, self.modules, self.optimiser, run.keep)
+                save_step(
+                    self.folder.checkpoints, step + 1, self.modules, self.optimiser, run.keep,
+                    self.objective.state,
+                )  # fmt: skip
         self.policy.model.eval()
         save_policy(self.policy, self.folder.checkpoints / "final")
 
     def _restore(self) -> int:
         done = 0
         if checkpoints := step_folders(self.folder.checkpoints):
-            done = load_step(checkpoints[-1], self.modules, self.optimiser, self.recipe.run.device)
+            done = load_step(
+                checkpoints[-1], self.modules, self.optimiser, self.recipe.run.device, self.objective.state
+            )
         self.folder.truncate(done)
         self.unreadable = {row["path"] for row in self.folder.rows(SKIPPED)}
         return done
@@ -121,18 +126,12 @@ class _Loop:
         torch.manual_seed(stream_seed(self.recipe.run.seed, step, "step"))
         batch = self.objective.batch(step)
         self._note_skipped(batch, step + 1)
-        metrics, tokens = self._backward(batch, step)
         rate = learning_rate(self.recipe.optimiser, step, self.recipe.run.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        norm = clip_gradients(self.parameters, self.recipe.optimiser.max_grad_norm)
-        if not math.isfinite(norm):
-            raise ValueError(_not_finite("gradient norm", norm, step))
-        if batch.parts:
-            self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        metrics, tokens = self._update(batch, step)
         seconds = time.perf_counter() - began
-        row = {"step": step + 1, **batch.metrics, **metrics, "grad_norm": norm, "lr": rate}
+        row = {"step": step + 1, **batch.metrics, **metrics, "lr": rate}
         row |= {"samples": batch.samples, "tokens": tokens, "skipped": len(batch.skipped)}
         row |= {
             "seconds": seconds,
@@ -143,12 +142,30 @@ class _Loop:
         self.folder.append(METRICS, [row])
         return row
 
-    def _backward(self, batch: Batch, step: int) -> tuple[dict[str, float], int]:
+    def _update(self, batch: Batch, step: int) -> tuple[dict[str, float], int]:
+        """Every optimiser step of the batch; metrics are means over them, tokens their sum."""
+        sums: dict[str, float] = {}
+        trained = 0
+        updates = batch.updates or [batch.parts]
+        for parts in updates:
+            metrics, tokens = self._backward(parts, step)
+            norm = clip_gradients(self.parameters, self.recipe.optimiser.max_grad_norm)
+            if not math.isfinite(norm):
+                raise ValueError(_not_finite("gradient norm", norm, step))
+            if parts:
+                self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            trained += tokens
+            for name, value in (metrics | {"grad_norm": norm}).items():
+                sums[name] = sums.get(name, 0.0) + value
+        return {name: value / len(updates) for name, value in sums.items()}, trained
+
+    def _backward(self, parts: Sequence[Any], step: int) -> tuple[dict[str, float], int]:
         self.policy.model.train()
         metrics: dict[str, float] = {}
         tokens = 0
-        for part in batch.parts:
-            with self._precision():
+        for part in parts:
+            with precision(self.recipe, self.policy):
                 output = self.objective.loss(part)
             value = float(output.loss.detach())
             if not math.isfinite(value):
@@ -158,10 +175,6 @@ class _Loop:
             for name, share in output.metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + share
         return metrics, tokens
-
-    def _precision(self) -> torch.autocast:
-        """Where matrix products are made in bfloat16, if the recipe wants that."""
-        return torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.recipe.model.mixed)
 
     def _note_skipped(self, batch: Batch, step: int) -> None:
         self.folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in batch.skipped))

@@ -1,0 +1,63 @@
+"""What a step logs about its samples, against the loss path and by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from learn_world import rl_table, tiny_policy, write_dataset
+from tolman.learn.batching import flat_log_probs, tree_scores_of
+from tolman.learn.corpus import load_corpus
+from tolman.learn.recipe import parse_recipe
+from tolman.learn.rl import Rl
+from tolman.learn.rollout import Rollout, rollout_metrics
+from tolman.policy.generate import Sample
+from tolman.questions.question import Question
+from tolman.reward.compose import Grading
+
+
+def rollout(*samples: Sample) -> Rollout:
+    """A group of samples that earned nothing."""
+    row = {"problem_id": 1, "problem": "How many?", "problem_type": "numerical", "path": "clip.mp4"}
+    asked = Question.from_row(row | {"solution": "<answer>2</answer>"})
+    zeros = np.zeros(len(samples))
+    return Rollout(asked, samples, tuple(Grading(0.0, {}) for _ in samples), zeros, zeros, zeros)
+
+
+def test_truncation_is_a_mean_over_tokens() -> None:
+    # kept masses 0.8 and 0.5 in the first sample, 0.25 in the second: log p - log(p * mass) = -log mass
+    logs = [torch.tensor(values).log() for values in ([0.5, 0.2], [0.4, 0.1], [0.8], [0.2])]
+    group = rollout(
+        Sample((7, 8), "", logs[0], False, full_log_probs=logs[1]),
+        Sample((9,), "", logs[2], False, full_log_probs=logs[3]),
+    )
+    found = rollout_metrics([group])
+    assert found["truncation"] == pytest.approx(-math.log(0.8 * 0.5 * 0.25) / 3, abs=1e-6)
+    assert found["entropy"] == pytest.approx(-math.log(0.5 * 0.2 * 0.8) / 3, abs=1e-6)
+    assert "truncation" not in rollout_metrics([rollout(Sample((7, 8), "", logs[0], False))])
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.6}, {"temperature": 1.7, "top_k": 4}, {"top_p": 0.5}], ids=str
+)
+def test_the_loss_path_computes_what_was_sampled(tmp_path: Path, options: dict[str, Any]) -> None:
+    table = rl_table(write_dataset(tmp_path / "data"), tmp_path)
+    table["sampling"] |= options
+    recipe = parse_recipe(table)
+    policy = tiny_policy()
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(3)  # far from uniform
+    batch = Rl(recipe, policy, load_corpus(recipe.data)).batch(0)
+    clips = [clip for part in batch.parts for clip in part.clips]
+    assert sum(len(clip.completion_nodes) for clip in clips) == len(batch.rows)  # the KL term wants all
+    with torch.no_grad():
+        log_probs = flat_log_probs(tree_scores_of(policy, clips, options.get("temperature", 1.0)))
+    truncation = batch.metrics.get("truncation", 0.0)
+    assert (truncation > 0.05) == ("temperature" not in options or "top_k" in options)
+    assert float(log_probs.mean()) == pytest.approx(-batch.metrics["entropy"] - truncation, abs=1e-4)

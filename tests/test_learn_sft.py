@@ -1,0 +1,96 @@
+"""Supervised fine-tuning: what the gold completion says, and what its tokens weigh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learn_world import sft_table, tiny_policy, write_dataset
+from tolman.data.gold import gold_completion, recalled
+from tolman.learn.batching import flat_log_probs, tree_scores_of
+from tolman.learn.corpus import load_corpus
+from tolman.learn.recipe import apply_overrides, parse_recipe
+from tolman.learn.sft import Sft
+from tolman.questions.question import Question
+
+MAP = {"table": [[3, 3]], "coffee table": [[9, 1]], "chair": [[7, 7], [1, 2]]}
+
+
+def asked(problem: str, options: list[str] | None = None, answer: str = "B") -> Question:
+    """A question about a room with two tables of different kinds and two chairs."""
+    row: dict[str, Any] = {
+        "problem_id": "1", "problem": problem, "data_type": "video", "path": "a.mp4", "options": options,
+        "problem_type": "multiple choice" if options else "numerical",
+        "solution": f"<answer>{answer}</answer>", "cognitive_map": MAP,
+    }  # fmt: skip
+    return Question.from_row(row)
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (asked("How many chair(s) are in this room?", answer="2"), '{"chair": [[1, 2], [7, 7]]}'),
+        (
+            asked("Standing by the table, facing the chair, is the coffee table …?", ["A. left", "B. right"]),
+            '{"table": [[3, 3]], "chair": [[1, 2], [7, 7]], "coffee table": [[9, 1]]} right',
+        ),
+        (asked("How far is the coffee table from the armchair?", answer="2.0"), '{"coffee table": [[9, 1]]}'),
+        (asked("What is the size of this room?", answer="20"), ""),
+        (asked("Where?", ["A", "B"]), ""),
+    ],
+)
+def test_recall_names_what_the_question_names_in_its_order(question: Question, said: str) -> None:
+    assert recalled(question) == said
+    drawn = '{"chair": [[1, 2], [7, 7]], "coffee table": [[9, 1]], "table": [[3, 3]]}'
+    whole = f"<think><map>{drawn}</map>{said}</think><answer>{question.answer}</answer>"
+    assert gold_completion(question, recall=True) == whole
+    assert gold_completion(question) == whole.replace(f"</map>{said}", "</map>")
+
+
+@pytest.mark.parametrize("micro", [0, 1])
+@pytest.mark.parametrize("normalise", ["tokens", "sequences"])
+def test_tokens_after_the_map_weigh_more(tmp_path: Path, normalise: str, micro: int) -> None:
+    policy = tiny_policy()
+    data = write_dataset(tmp_path / "data")
+    overrides = [
+        "objective.options.after_map=3.0", f"loss.normalise={normalise}", f"batch.micro_clips={micro}",
+        "batch.clips=2",
+    ]  # fmt: skip
+    recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), overrides))
+    objective = Sft(recipe, policy, load_corpus(recipe.data))
+    batch = objective.batch(0)
+    found = sum(float(objective.loss(part).loss.detach()) for part in batch.parts)
+    terms, weights = [], []
+    for part in batch.parts:
+        for clip in part.clips:
+            one = flat_log_probs(tree_scores_of(policy, [clip])).detach().split(clip.lengths)
+            for node, log_probs in zip(clip.completion_nodes, one, strict=True):
+                ids = clip.tree.nodes[node].token_ids
+                text = [policy.tokenizer.decode(ids[: k + 1]) for k in range(len(ids))]
+                weight = [1.0 if k == 0 or "</map>" not in text[k - 1] else 3.0 for k in range(len(ids))]
+                assert {1.0, 3.0} == set(weight)
+                terms.append(-log_probs * torch.tensor(weight))
+                weights += weight
+    mean = sum(weights) / len(weights)
+    if normalise == "tokens":
+        expected = float(torch.cat(terms).sum()) / sum(weights)
+    else:
+        expected = sum(float(term.mean()) for term in terms) / len(terms) / mean
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("after_map=0.0", "after_map must be positive, got 0"),
+        ("after_map=nan", "after_map must be positive, got nan"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(tmp_path: Path, option: str, message: str) -> None:
+    data = write_dataset(tmp_path / "data")
+    recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), [f"objective.options.{option}"]))
+    with pytest.raises(ValueError, match=message):
+        Sft(recipe, tiny_policy(), load_corpus(recipe.data))
