@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import ClipInput, encode_clip
-from tolman.policy.starter import StarterConfig, make_starter
+from tolman.policy.starter import StarterConfig, make_starter, turn_ids, vision_ids
 from tolman.policy.tokenizer import train_tokenizer
 from tolman.questions.question import Question
+from tolman.video.patches import QWEN3_VL
 
 TINY = StarterConfig(
     hidden=64,
@@ -28,6 +30,8 @@ TINY = StarterConfig(
     vision_depth=2,
     vision_heads=2,
     vision_intermediate=48,
+    patch=14,
+    merge=2,
     frames=4,
     frame_size=(56, 84),
 )
@@ -43,13 +47,62 @@ def tiny_tokenizer() -> Any:
 def tiny_policy(seed: int = 0) -> Policy:
     """Weights eight times the usual size: predictions far from uniform, so that a wrong mask shows."""
     policy = make_starter(tiny_tokenizer(), seed, TINY)
+    _enlarge(policy.model)
+    return policy
+
+
+def tiny_qwen3_policy(seed: int = 0) -> Policy:
+    """The same of Qwen3-VL's class, its tower giving deepstack features from two layers.
+
+    Clips of 4 frames of 64 x 96 pixels make a grid of 2 x 4 x 6 patches, 2 x 2 x 3 = 12 tokens.
+    """
+    tokenizer = tiny_tokenizer()
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rope_parameters": rope,
+        "tie_word_embeddings": True,
+    }
+    vision = {
+        "depth": 3,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0, 2],
+    }
+    config_class: Any = transformers.Qwen3VLConfig
+    config = config_class(
+        text_config=text | turn_ids(tokenizer),
+        vision_config=vision,
+        tie_word_embeddings=True,
+        **vision_ids(tokenizer),
+        **turn_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model_class: Any = transformers.Qwen3VLForConditionalGeneration
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_class._from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+    _enlarge(model)
+    return Policy(model.eval(), tokenizer, QWEN3_VL, 4, (64, 96), "tiny")
+
+
+def _enlarge(model: Any) -> None:
+    """Matrices times eight, vectors off their ones and zeros."""
     with torch.no_grad():
-        for parameter in policy.model.parameters():
+        for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8)
             else:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    return policy
 
 
 def noise_clip(policy: Policy, seed: int, spacing: float = 0.25) -> ClipInput:
@@ -90,11 +143,13 @@ def question(text: str = "How many chairs are there?", **fields: Any) -> Questio
     return Question.from_row(row | {"path": "clip.mp4"} | fields)
 
 
-def flat_log_probs(
-    policy: Policy, sequences: Sequence[tuple[Sequence[int], ClipInput | None, Sequence[int]]]
-) -> list[Tensor]:
-    """The naive way, all by transformers: each (prompt, clip, completion) a row of its own, padded on the
-    right."""
+Sequences = Sequence[tuple[Sequence[int], ClipInput | None, Sequence[int]]]
+"""Of (prompt, clip, completion)."""
+
+
+def flat_logits(policy: Policy, sequences: Sequences) -> Tensor:
+    """(B, L, V), the naive way, all by transformers: each sequence a row of its own, padded on the right."""
+    policy.model.set_attn_implementation("sdpa")
     rows = [list(prompt) + list(completion) for prompt, _, completion in sequences]
     length = max(map(len, rows))
     ids = torch.tensor([row + [policy.pad_id] * (length - len(row)) for row in rows])
@@ -105,10 +160,17 @@ def flat_log_probs(
         inputs |= {
             "pixel_values_videos": torch.cat([clip.pixels for clip in clips]),
             "video_grid_thw": torch.stack([clip.grid_thw for clip in clips]),
-            "second_per_grid_ts": torch.tensor([clip.seconds_per_grid for clip in clips]),
             "mm_token_type_ids": 2 * (ids == policy.video_tokens.video_token_id).long(),
         }
-    log_probs = policy.model(**inputs).logits.log_softmax(-1)
+    if clips and policy.video_tokens.tokens_per_second is not None:
+        inputs["second_per_grid_ts"] = torch.tensor([clip.seconds_per_grid for clip in clips])
+    logits: Tensor = policy.model(**inputs).logits
+    return logits
+
+
+def flat_log_probs(policy: Policy, sequences: Sequences) -> list[Tensor]:
+    """Of each completion's tokens, from `flat_logits`."""
+    log_probs = flat_logits(policy, sequences).log_softmax(-1)
     found = []
     for b, (prompt, _, completion) in enumerate(sequences):
         places = torch.arange(len(prompt) - 1, len(prompt) + len(completion) - 1)

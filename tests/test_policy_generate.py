@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policy_tiny import needs_right_positions, noise_clip, question, tiny_policy
+from tolman.policy.cache import Collected, Sharing, make_level
+from tolman.policy.decode import Prefix, Rows, Seen, decode, decoder_layer, rotary_table
 from tolman.policy.generate import Sample, generate
 from tolman.policy.logprobs import tree_log_probs
 from tolman.policy.policy import Policy
@@ -61,11 +66,22 @@ def test_greedy_equals_transformers_generate() -> None:
             assert not sample.finished
 
 
-@pytest.mark.parametrize(("temperature", "group"), [(1.0, 3), (1.0, 1), (0.7, 2)])
-def test_sampled_log_probs_equal_the_trees(temperature: float, group: int) -> None:
+@pytest.mark.parametrize(
+    ("group", "options"),
+    [
+        (3, {}),
+        (1, {}),
+        (2, {"temperature": 0.7}),
+        (2, {"temperature": 1.5}),
+        (2, {"top_p": 0.6}),
+        (2, {"temperature": 0.7, "top_k": 3}),
+    ],
+)
+def test_sampled_log_probs_equal_the_trees(group: int, options: dict[str, Any]) -> None:
+    # the tree's are the loss's: same pixels, same positions, same distribution
     policy = tiny_policy()
     prompts = prompts_of(policy)
-    groups = generate(policy, prompts, group, max_new_tokens=20, temperature=temperature, generator=seeded(3))
+    groups = generate(policy, prompts, group, max_new_tokens=20, generator=seeded(3), **options)
     trees, nodes = [], []
     for row, (prompt, samples) in enumerate(zip(prompts, groups, strict=True)):
         assert len(samples) == group
@@ -75,10 +91,16 @@ def test_sampled_log_probs_equal_the_trees(temperature: float, group: int) -> No
         trees.append(tree)
     packed = pack(trees, policy.pad_id, policy.video_tokens)
     with torch.no_grad():
-        again = tree_log_probs(policy.model, packed, nodes, temperature)
+        again = tree_log_probs(policy.model, packed, nodes, options.get("temperature", 1.0))
     for sample, log_probs in zip(flatten(groups), again, strict=True):
         assert sample.log_probs.shape == (len(sample.token_ids),)
-        torch.testing.assert_close(sample.log_probs, log_probs, rtol=1e-4, atol=1e-4)
+        if not {"top_p", "top_k"} & set(options):
+            assert sample.full_log_probs is None
+            torch.testing.assert_close(sample.log_probs, log_probs, rtol=1e-4, atol=1e-4)
+        else:  # the loss sees what was there before the truncation, which never made a token less likely
+            torch.testing.assert_close(sample.full_log_probs, log_probs, rtol=1e-4, atol=1e-4)
+            assert (sample.log_probs >= sample.full_log_probs - 1e-6).all()
+            assert (sample.log_probs > sample.full_log_probs + 0.01).any()
 
 
 def test_log_probs_are_those_of_the_filtered_distribution() -> None:
@@ -176,6 +198,117 @@ def test_training_with_gradient_checkpointing_changes_nothing() -> None:
         assert one.token_ids == other.token_ids
 
 
+def test_a_step_of_a_layer_is_the_stock_layers() -> None:
+    # three rows behind the same four tokens, and one of their own before the new one
+    policy = tiny_policy()
+    stack = policy.model.model.language_model
+    layer, hidden = stack.layers[1], stack.config.hidden_size
+    shared = torch.randn((1, 4, hidden), generator=seeded(0))
+    alone = torch.randn((3, 2, hidden), generator=seeded(1))
+    states = torch.cat([shared.expand(3, -1, -1), alone], 1)
+    rotary = stack.rotary_emb(states, torch.arange(7, 13)[None, None].expand(3, 1, -1))
+    causal = torch.ones((6, 6), dtype=torch.bool).tril()[None, None]
+    collected = Collected()
+    layer.self_attn.layer_idx = 0
+    with torch.no_grad():
+        expected = layer(states, attention_mask=causal, position_embeddings=rotary, past_key_values=collected)
+        level = make_level(collected, [0], [range(4)], [0, 0, 0])
+        prefix = Prefix([level], states[:, 3], [11, 11, 11])
+        table = rotary_table(policy.model, prefix, 2)
+        room = [torch.zeros((3 * 2, 2, 16)) for _ in "kv"]
+        for k in range(2):
+            seen = Seen([level.sharing], torch.zeros((3, 1, 1, 4 + k + 1)), torch.tensor([k]))
+            beginnings = [(level.keys[0], level.values[0])]
+            found = decoder_layer(layer, alone[:, k], table[[k] * 3], seen, beginnings, tuple(room))
+            torch.testing.assert_close(found, expected[:, 4 + k], rtol=1e-5, atol=1e-5)
+
+
+def test_room_that_is_not_filled_yet_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # as on a GPU, where every step looks at the whole room and no row is dropped
+    policy = tiny_policy()
+    free = flatten(
+        generate(policy, prompts_of(policy), 3, max_new_tokens=12, generator=seeded(5), stop_ids=())
+    )
+    options = {"max_new_tokens": 12, "stop_ids": [sample.token_ids[k] for k, sample in enumerate(free)]}
+    compacting = flatten(generate(policy, prompts_of(policy), 3, generator=seeded(5), **options))
+
+    def whole_room(rows: Rows) -> None:
+        for _ in range(1, rows.steps):
+            rows.step(rows.steps)
+
+    monkeypatch.setattr("tolman.policy.decode._decode_compacting", whole_room)
+    static = flatten(generate(policy, prompts_of(policy), 3, generator=seeded(5), **options))
+    assert len({len(sample.token_ids) for sample in static}) > 3
+    for one, other in zip(static, compacting, strict=True):
+        assert (one.token_ids, one.finished) == (other.token_ids, other.finished)
+        torch.testing.assert_close(one.log_probs, other.log_probs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_graphs_on_a_gpu_sample_as_the_cpu_does() -> None:
+    policy = tiny_policy()
+    options = {"max_new_tokens": 300, "temperature": 0.0}  # more than the first width
+    expected = flatten(generate(policy, prompts_of(policy), 2, **options, stop_ids=()))
+    policy.model.cuda()
+    found = flatten(generate(policy, prompts_of(policy), 2, **options, stop_ids=()))
+    agree = [one.token_ids[:20] == other.token_ids[:20] for one, other in zip(found, expected, strict=True)]
+    assert all(agree)  # later tokens may differ where two are equally likely
+    trees = [TokenTree() for _ in prompts_of(policy)]
+    nodes = []
+    for row, (prompt, tree) in enumerate(zip(prompts_of(policy), trees, strict=True)):
+        _, asked = prompt.add_to(tree)
+        nodes += [(row, tree.add(sample.token_ids, asked)) for sample in found[2 * row : 2 * row + 2]]
+    packed = pack(trees, policy.pad_id, policy.video_tokens)
+    with torch.no_grad():
+        again = tree_log_probs(policy.model, packed, nodes)
+    for log_probs in again:  # greedy: no token is likelier, so none is much less likely than one of 320
+        assert log_probs.min() > -math.log(320) - 1e-3
+
+
+def test_a_beginning_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny_policy()
+    prompts = prompts_of(policy)
+    prefixes: list[Prefix] = []
+
+    def noted(model: Any, prefix: Prefix, *rest: Any) -> Any:
+        prefixes.append(prefix)
+        return decode(model, prefix, *rest)
+
+    monkeypatch.setattr("tolman.policy.generate.decode", noted)
+    generate(policy, prompts[:1], 8, max_new_tokens=2)
+    generate(policy, prompts, 8, max_new_tokens=2)
+    heads = policy.model.config.text_config.num_key_value_heads
+    [level] = prefixes[0].levels
+    length = len(prompts[0].clip_ids + prompts[0].question_ids)
+    assert {part.shape for part in level.keys + level.values} == {(heads, length, 16)}
+    clips, questions = prefixes[1].levels  # three beginnings (two clips and none), four questions
+    width, longest = (max(len(ids) for ids in of) for of in (
+        [prompt.clip_ids for prompt in prompts], [prompt.question_ids for prompt in prompts]
+    ))  # fmt: skip
+    assert {part.shape for part in clips.keys + clips.values} == {(3 * heads, width, 16)}
+    assert {part.shape for part in questions.keys + questions.values} == {(4 * heads, longest, 16)}
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_rows_find_their_beginning_and_back(nodes: list[int]) -> None:
+    names = sorted(set(nodes))
+    sharing = Sharing.of([names.index(node) for node in nodes], torch.device("cpu"))
+    rows = torch.arange(len(nodes) * 2 * 3).view(len(nodes), 2, 3, 1).float()  # 2 heads, 3 queries
+    by_node = sharing.to_nodes(rows)
+    assert torch.equal(sharing.to_rows(by_node, 2), rows)
+    for row, node in enumerate(sharing.node_of_row):
+        for head in range(2):  # each row's queries are among its beginning's
+            assert set(rows[row, head].flatten().tolist()) <= set(by_node[node * 2 + head].flatten().tolist())
+
+
+def test_layers_of_another_class_are_refused() -> None:
+    policy = tiny_policy()
+    layer = policy.model.model.language_model.layers[1]
+    layer.__class__ = type("OtherLayer", (type(layer),), {})
+    with pytest.raises(ValueError, match=r"class OtherLayer; .* for Qwen2_5_VLDecoderLayer and Qwen3VL"):
+        generate(policy, prompts_of(policy), 1, max_new_tokens=2)
+
+
 def test_text_is_decoded_with_tags_kept() -> None:
     policy = tiny_policy()
     groups = generate(policy, prompts_of(policy)[:1], 2, max_new_tokens=12, generator=seeded(2))
@@ -232,15 +365,19 @@ LOGITS = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     ],
 )
 def test_pick_by_hand(sampling: Sampling, uniform: float, token: int, probability: float) -> None:
-    tokens, log_probs = pick(LOGITS, sampling, torch.tensor([uniform], dtype=torch.float64))
-    assert tokens.tolist() == [token]
-    assert log_probs.item() == pytest.approx(math.log(probability), abs=1e-6)
+    picked = pick(LOGITS, sampling, torch.tensor([uniform], dtype=torch.float64))
+    assert picked.tokens.tolist() == [token]
+    assert picked.log_probs.item() == pytest.approx(math.log(probability), abs=1e-6)
+    if sampling.temperature == 1:
+        assert picked.full_log_probs.item() == pytest.approx(LOGITS[0, token].item(), abs=1e-6)
+    else:  # no token is taken away
+        assert picked.full_log_probs.item() == picked.log_probs.item()
 
 
 def test_pick_never_takes_what_is_filtered_out() -> None:
     # the largest double below 1, and a kept token in front of filtered ones
     almost_one = torch.full((64,), 1 - 2.0**-53, dtype=torch.float64)
     logits = torch.randn(64, 1000, generator=seeded(0)) * 5
-    tokens, log_probs = pick(logits, Sampling(top_k=5), almost_one)
+    tokens, log_probs, _ = pick(logits, Sampling(top_k=5), almost_one)
     assert torch.isfinite(log_probs).all()
     assert (logits.gather(1, tokens[:, None]) >= logits.topk(5).values[:, -1:]).all()

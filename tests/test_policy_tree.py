@@ -23,11 +23,12 @@ def test_positions_of_text_continue_from_the_parent() -> None:
     left, right = tree.add([4, 5], root), tree.add([6], root)
     tree.add([7], left)
     packed = pack([tree], PAD, VIDEO)
-    # root 0 1 2; both children start at 3; the grandchild behind left (3, 4) at 5
+    # root 0 1 2; both children start at 3; the grandchild, laid at once behind left (3, 4), at 5
     for axis in packed.position_ids[:, 0].tolist():
-        assert axis == [0, 1, 2, 3, 4, 3, 5]
+        assert axis == [0, 1, 2, 3, 4, 5, 3]
+    assert packed.input_ids.tolist() == [[1, 2, 3, 4, 5, 7, 6]]
     assert packed.next_position == [[3, 5, 4, 6]]
-    assert packed.spans == [[(0, 3), (3, 5), (5, 6), (6, 7)]]
+    assert packed.spans == [[(0, 3), (3, 5), (6, 7), (5, 6)]]
     assert packed.before == [[-1, 2, 2, 4]]
     assert right == 2
 
@@ -40,8 +41,10 @@ def test_a_token_sees_itself_its_elders_and_its_ancestors_only() -> None:
     tree.add([6], left)
     tree.add([7])  # another root
     packed = pack([tree], PAD, VIDEO)
+    assert packed.input_ids.tolist() == [[1, 2, 3, 4, 6, 5, 7]]
     seen = [[k for k, may in enumerate(row) if may] for row in packed.attention_mask[0, 0].tolist()]
-    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 2, 3, 5], [6]]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 5], [6]]
+    assert packed.seen_until.tolist() == [[6, 6, 5, 5, 5, 6, 7]]
 
 
 def test_clip_positions_by_hand() -> None:

@@ -1,4 +1,5 @@
-"""Sample completions: every clip and every question is computed once, then G rows decode from each."""
+"""Sample completions: every clip and every question is computed once and held once, then G rows decode from
+each."""
 
 from __future__ import annotations
 
@@ -10,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .forward import clip_features, hidden_states, logits
+from .cache import Collected, make_level
+from .decode import Prefix, check_layers, decode
+from .forward import clip_features, hidden_states
 from .policy import Policy
 from .prompt import Prompt
-from .sampling import Sampling, pick
+from .sampling import Sampling
 from .tree import Packed, TokenTree, pack
-
-COMPACT_AT = 0.25
-"""Finished rows are dropped from the batch once they are this share of it: the copy then pays within a few
-steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,66 +26,15 @@ class Sample:
 
     token_ids: the stop token last where it came. text: without special tokens. log_probs: (T,) float32 on the
     CPU, of the distribution each token was drawn from (after temperature, top-k and top-p; zeros for greedy).
-    finished: True where a stop token ended it, False where max_new_tokens did.
+    finished: True where a stop token ended it, False where max_new_tokens did. full_log_probs: (T,) of the
+    same tokens before top-k and top-p, as a loss sees them; None where neither took anything away.
     """
 
     token_ids: tuple[int, ...]
     text: str
     log_probs: Tensor
     finished: bool
-
-
-class KeyValues:
-    """Keys and values of every layer in buffers allocated once; what the language model calls its cache."""
-
-    def __init__(self, keys: list[Tensor], values: list[Tensor], length: int) -> None:
-        self.keys, self.values, self.length = keys, values, length
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write (rows, heads, n, head_dim) behind the first `length` and return all so far; `advance` moves
-        on."""
-        end = self.length + keys.shape[2]
-        self.keys[layer][:, :, self.length : end] = keys
-        self.values[layer][:, :, self.length : end] = values
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens held."""
-        return self.length
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop all other rows."""
-        self.keys = [part[rows] for part in self.keys]
-        self.values = [part[rows] for part in self.values]
-
-
-class _Collected:
-    """A cache for the prefill: keeps what each layer computed."""
-
-    def __init__(self) -> None:
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        assert layer == len(self.keys)
-        self.keys.append(keys)
-        self.values.append(values)
-        return keys, values
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Nothing came before."""
-        return 0
-
-
-@dataclass
-class _Start:
-    """Where decoding starts, one row a completion: cache, additive mask (R, 1, 1, capacity), the last hidden
-    state (R, hidden) and the next rotary position (R,)."""
-
-    cache: KeyValues
-    mask: Tensor
-    states: Tensor
-    positions: Tensor
+    full_log_probs: Tensor | None = None
 
 
 @torch.no_grad()
@@ -107,28 +55,31 @@ def generate(
     temperature: 0 is greedy. top_p: keep the likeliest tokens up to this mass (1 = all). top_k: keep this
     many (0 = all). generator: the only randomness; the same state gives the same samples, and a row's samples
     do not depend on when others finish. stop_ids: the policy's own where None. Prompts whose `clip` is the
-    same object share one pass of it through both towers. Raises ValueError for values outside these ranges.
+    same object share one pass of it through both towers. Raises ValueError for values outside these ranges
+    and for a model that `decode.check_layers` does not know.
     """
     sampling = Sampling(temperature, top_p, top_k)
     if group < 1 or max_new_tokens < 1:
         raise ValueError(f"group and max_new_tokens must be at least 1, got {group} and {max_new_tokens}")
     if not prompts:
         return []
+    check_layers(policy.model)
     stops = tuple(policy.stop_ids if stop_ids is None else stop_ids)
-    model = policy.model
     rows = len(prompts) * group
     device = generator.device if generator is not None else torch.device("cpu")
     uniforms = torch.rand((rows, max_new_tokens), generator=generator, dtype=torch.float64, device=device)
-    with _evaluating(model):
-        start = _prefill(policy, prompts, group, max_new_tokens)
-        tokens, log_probs, lengths, done = _decode(model, start, sampling, uniforms.to(model.device), stops)
-    texts = policy.tokenizer.batch_decode(
-        [row[:n].tolist() for row, n in zip(tokens, lengths, strict=True)], skip_special_tokens=True
-    )
-    samples = [
-        Sample(tuple(tokens[r, :n].tolist()), texts[r], log_probs[r, :n].clone(), bool(done[r]))
-        for r, n in enumerate(lengths)
-    ]
+    with _evaluating(policy.model):
+        prefix = _prefill(policy, prompts, group)
+        found = decode(policy.model, prefix, sampling, uniforms.to(policy.device), stops)
+    lengths = found.lengths.tolist()
+    ids = [tuple(row[:n]) for row, n in zip(found.tokens.tolist(), lengths, strict=True)]
+    texts = policy.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    samples = []
+    for r, n in enumerate(lengths):
+        full = found.full_log_probs[r, :n].clone() if sampling.truncates else None
+        samples.append(
+            Sample(ids[r], texts[r], found.log_probs[r, :n].clone(), bool(found.finished[r]), full)
+        )
     return [samples[p * group : (p + 1) * group] for p in range(len(prompts))]
 
 
@@ -143,32 +94,31 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-def _prefill(policy: Policy, prompts: Sequence[Prompt], group: int, room: int) -> _Start:
-    """Run clips and questions as trees, then lay each prompt's keys and values out, padded left, `group`
-    times."""
+def _prefill(policy: Policy, prompts: Sequence[Prompt], group: int) -> Prefix:
+    """Run clips and questions as trees; take out their keys and values, those of a clip once for all its
+    questions, those of a question once for its group."""
     packed, places = _pack_prompts(policy, prompts)
-    collected = _Collected()
+    collected = Collected()
     model = policy.model
     states = hidden_states(model, packed, clip_features(model, packed.clips), cache=collected)
-    paths = [_path(packed, row, nodes) for row, nodes in places]
-    width = max(len(path) for path in paths)
-    device = states.device
-    gather = torch.tensor([[0] * (width - len(path)) + path for path in paths], device=device)
-    row = torch.tensor([row for row, _ in places], device=device)
-    keys, values = (
-        [_laid_out(part, row, gather, group, room) for part in parts]
-        for parts in (collected.keys, collected.values)
-    )
-    mask = torch.zeros((len(prompts), 1, 1, width + room), dtype=states.dtype, device=device)
-    for p, path in enumerate(paths):
-        mask[p, ..., : width - len(path)] = -torch.inf
-    positions = torch.tensor([packed.next_position[r][nodes[-1]] for r, nodes in places], device=device)
-    return _Start(
-        KeyValues(keys, values, width),
-        mask.repeat_interleave(group, 0),
-        states[row, gather[:, -1]].repeat_interleave(group, 0),
-        positions.repeat_interleave(group, 0),
-    )
+    rows = [row for row, _ in places]
+    questions = [_places(packed, row, node) for row, (_, node) in places]
+    clips = {row: _places(packed, row, node) for row, (node, _) in places}
+    last = torch.tensor([(question or clips[row])[-1] for row, question in zip(rows, questions, strict=True)])
+    parts: list[tuple[list[list[int]], list[int], Sequence[int]]]  # paths, their rows, node of each prompt
+    if len(clips) == len(prompts):  # nothing to share between questions: one level is quicker than two
+        paths = [clips[row] + question for row, question in zip(rows, questions, strict=True)]
+        parts = [(paths, rows, range(len(prompts)))]
+    else:
+        parts = [(list(clips.values()), list(clips), rows), (questions, rows, range(len(prompts)))]
+    levels = [
+        make_level(collected, of_rows, paths, [node for node in nodes for _ in range(group)])
+        for paths, of_rows, nodes in parts
+        if any(paths)
+    ]
+    starts = [packed.next_position[row][node] for row, (_, node) in places for _ in range(group)]
+    ends = states[torch.tensor(rows, device=states.device), last.to(states.device)]
+    return Prefix(levels, ends.repeat_interleave(group, 0), starts)
 
 
 def _pack_prompts(
@@ -193,64 +143,6 @@ def _pack_prompts(
     return pack(trees, policy.pad_id, policy.video_tokens), places
 
 
-def _path(packed: Packed, row: int, nodes: tuple[int, int]) -> list[int]:
-    """Places in the row of the tokens of these nodes, in order."""
-    return [place for node in nodes for place in range(*packed.spans[row][node])]
-
-
-def _laid_out(part: Tensor, row: Tensor, gather: Tensor, group: int, room: int) -> Tensor:
-    """(P * group, heads, width + room, head_dim) from one layer's packed (B, heads, L, head_dim)."""
-    prompts, width = gather.shape
-    picked = part.transpose(1, 2)[row[:, None], gather].transpose(1, 2)
-    out = part.new_zeros((prompts * group, part.shape[1], width + room, part.shape[3]))
-    out[:, :, :width] = picked.repeat_interleave(group, 0)
-    return out
-
-
-def _decode(
-    model: Any, start: _Start, sampling: Sampling, uniforms: Tensor, stops: tuple[int, ...]
-) -> tuple[Tensor, Tensor, list[int], Tensor]:
-    """Tokens (R, max), log-probabilities (R, max), lengths and finished flags, on the CPU."""
-    rows, steps = uniforms.shape
-    device = uniforms.device
-    tokens = torch.zeros((rows, steps), dtype=torch.long, device=device)
-    log_probs = torch.zeros((rows, steps), dtype=torch.float32, device=device)
-    lengths = torch.full((rows,), steps, dtype=torch.long, device=device)
-    stop = torch.tensor(stops, dtype=torch.long, device=device)
-    alive = torch.arange(rows, device=device)
-    finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    cache, mask, states, positions = start.cache, start.mask, start.states, start.positions
-    for step in range(steps):
-        picked, picked_log_probs = pick(logits(model, states), sampling, uniforms[alive, step])
-        tokens[alive, step], log_probs[alive, step] = picked, picked_log_probs
-        stopped = torch.isin(picked, stop) & ~finished[alive]
-        lengths[alive[stopped]] = step + 1
-        finished[alive[stopped]] = True
-        running = ~finished[alive]
-        left = int(running.sum())
-        if left == 0 or step + 1 == steps:
-            break
-        if left <= (1 - COMPACT_AT) * len(alive):
-            cache.keep(running)
-            alive, mask, picked, positions = (
-                alive[running],
-                mask[running],
-                picked[running],
-                positions[running],
-            )
-        states = _step(model, picked, positions + step, mask, cache)
-    return tokens.cpu(), log_probs.cpu(), lengths.tolist(), finished.cpu()
-
-
-def _step(model: Any, tokens: Tensor, positions: Tensor, mask: Tensor, cache: KeyValues) -> Tensor:
-    """Feed one token (R,) a row at these positions (R,) and return the last hidden states (R, hidden)."""
-    output = model.model.language_model(
-        inputs_embeds=model.get_input_embeddings()(tokens[:, None]),
-        position_ids=positions[None, :, None].expand(3, -1, 1),
-        attention_mask={"full_attention": mask[..., : cache.length + 1]},
-        past_key_values=cache,
-        use_cache=True,
-    )
-    cache.length += 1
-    states: Tensor = output.last_hidden_state
-    return states[:, 0]
+def _places(packed: Packed, row: int, node: int) -> list[int]:
+    """Places in the row of the node's tokens, in order."""
+    return list(range(*packed.spans[row][node]))

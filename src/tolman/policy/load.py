@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tolman.video.patches import QWEN2_5_VL, PatchSpec
+from tolman.video.patches import PatchSpec
 
+from .family import FAMILIES, STEP_TOKENS, Family, family_of, preprocessing
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ __all__ = ["Policy", "load_policy", "save_policy"]
 STARTER = Path(__file__).parent / "starter"
 """The checkpoint shipped with the package."""
 
-MODEL_TYPE = "qwen2_5_vl"
-DEFAULT_FRAMES, DEFAULT_FRAME_SIZE = 16, (336, 448)
-"""For checkpoints without a `tolman.json`: 1,536 tokens a clip, longest side 448 as in SpaceR's evaluation,
-and the aspect of ScanNet's and ARKit's cameras."""
+DEFAULT_FRAMES = 16
+"""For checkpoints without a `tolman.json`; with `STEP_TOKENS` 1,536 tokens a clip."""
 
 _SETTINGS = "tolman.json"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -40,10 +39,10 @@ def load_policy(
     """A policy, ready to run, with sdpa attention and in evaluation mode.
 
     name_or_path: `starter` (shipped with the package), `smol` (SmolLM2-135M in the same architecture, see
-    `smol.make_smol`), a folder with a Qwen2.5-VL checkpoint, or the hub id of one. Only safetensors weights
-    are read and no code of a checkpoint is run. dtype: a torch dtype or its name; None is float32 on a CPU
-    and bfloat16 elsewhere. Raises ValueError where the folder is missing or incomplete, is of another
-    architecture, or its weights do not fit.
+    `smol.make_smol`), a folder with a Qwen2.5-VL or Qwen3-VL checkpoint, or the hub id of one. Only
+    safetensors weights are read and no code of a checkpoint is run. dtype: a torch dtype or its name; None is
+    float32 on a CPU and bfloat16 elsewhere. Raises ValueError where the folder is missing or incomplete, is
+    of a class that no token tree fits (see `family.FAMILIES`), or its weights do not fit.
     """
     import torch
 
@@ -85,7 +84,9 @@ def save_policy(policy: Policy, folder: str | Path, dtype: torch.dtype | str | N
         for section in (config, config["text_config"], config["vision_config"]):
             section["dtype"] = str(dtype).removeprefix("torch.")
         _write_json(part / "config.json", config)
-        _write_json(part / "preprocessor_config.json", _preprocessing(policy.patch_spec))
+        family = FAMILIES[policy.model.config.model_type]
+        for name, content in preprocessing(family, policy.patch_spec).items():
+            _write_json(part / name, content)
         settings = {"frames": policy.frames, "frame_size": list(policy.frame_size)}
         _write_json(part / _SETTINGS, settings)
 
@@ -129,10 +130,10 @@ def _from_folder(folder: Path, dtype: torch.dtype, name: str) -> Policy:
     """Check a checkpoint folder, then load it."""
     import transformers
 
-    config = _checked_config(folder)
-    patch_spec = _patch_spec(folder, config)
-    frames, frame_size = _settings(folder)
-    model_class: Any = transformers.Qwen2_5_VLForConditionalGeneration
+    family, config = _checked_config(folder)
+    patch_spec = _patch_spec(folder, config, family)
+    frames, frame_size = _settings(folder, patch_spec)
+    model_class: Any = getattr(transformers, family.model_class)
     model, info = model_class.from_pretrained(
         folder,
         dtype=dtype,
@@ -153,33 +154,30 @@ def _from_folder(folder: Path, dtype: torch.dtype, name: str) -> Policy:
     return Policy(model, tokenizer, patch_spec, frames, frame_size, name)
 
 
-def _checked_config(folder: Path) -> Any:
-    """The checkpoint's configuration. Raises ValueError where this is no Qwen2.5-VL with safetensors
-    weights."""
+def _checked_config(folder: Path) -> tuple[Family, Any]:
+    """The checkpoint's family and configuration. Raises ValueError where no token tree fits it or it has no
+    safetensors weights."""
     import transformers
 
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder}: no config.json, so this is no checkpoint folder")
     raw = _read_json(path)
-    kind = raw.get("model_type")
-    if kind != MODEL_TYPE:
-        raise ValueError(
-            f"{path}: model_type is {kind!r}; only {MODEL_TYPE!r} is supported, because token trees need its "
-            "rotary positions and its vision tower's layout"
-        )
+    try:
+        family = family_of(raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not list(folder.glob("*.safetensors")):
         raise ValueError(f"{folder}: no *.safetensors weights; other formats can run code and are not read")
-    config = transformers.Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True)
-    text: Any = config.text_config
-    if set(text.layer_types) != {"full_attention"}:
+    config: Any = getattr(transformers, family.config_class).from_pretrained(folder, local_files_only=True)
+    if not set(getattr(config.text_config, "layer_types", ())) <= {"full_attention"}:
         raise ValueError(
             f"{path}: has sliding-window layers, which a token tree cannot use; set use_sliding_window false"
         )
-    return config
+    return family, config
 
 
-def _patch_spec(folder: Path, config: Any) -> PatchSpec:
+def _patch_spec(folder: Path, config: Any, family: Family) -> PatchSpec:
     """Patch settings from the folder's preprocessing file, or else from the vision configuration."""
     vision = config.vision_config
     tower = {
@@ -188,7 +186,7 @@ def _patch_spec(folder: Path, config: Any) -> PatchSpec:
         "temporal": vision.temporal_patch_size,
     }
     if not any((folder / name).is_file() for name in _PREPROCESSING):
-        return replace(QWEN2_5_VL, **tower)
+        return replace(family.patch_spec, **tower)
     spec = PatchSpec.from_folder(folder)
     wrong = [
         f"{key} {getattr(spec, key)} (model: {value})"
@@ -200,11 +198,11 @@ def _patch_spec(folder: Path, config: Any) -> PatchSpec:
     return spec
 
 
-def _settings(folder: Path) -> tuple[int, tuple[int, int]]:
+def _settings(folder: Path, spec: PatchSpec) -> tuple[int, tuple[int, int]]:
     """Frames and frame size from `tolman.json`, or the defaults where there is none."""
     path = folder / _SETTINGS
     if not path.is_file():
-        return DEFAULT_FRAMES, DEFAULT_FRAME_SIZE
+        return DEFAULT_FRAMES, (STEP_TOKENS[0] * spec.factor, STEP_TOKENS[1] * spec.factor)
     raw = _read_json(path)
     frames, size = raw.get("frames"), raw.get("frame_size")
     if type(frames) is not int or frames < 1:
@@ -216,21 +214,6 @@ def _settings(folder: Path) -> tuple[int, tuple[int, int]]:
     ):
         raise ValueError(f"{path}: frame_size must be [height, width] in pixels, got {size!r}")
     return frames, (size[0], size[1])
-
-
-def _preprocessing(spec: PatchSpec) -> dict[str, Any]:
-    """A `preprocessor_config.json` as transformers reads it."""
-    return {
-        "processor_class": "Qwen2_5_VLProcessor",
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "patch_size": spec.patch,
-        "merge_size": spec.merge,
-        "temporal_patch_size": spec.temporal,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-        "min_pixels": spec.min_pixels,
-        "max_pixels": spec.max_pixels,
-    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Policy:
     """A vision-language model with everything needed to put a question about a clip to it.
 
-    model: a `Qwen2_5_VLForConditionalGeneration`. tokenizer: a `PreTrainedTokenizerFast`.
+    model: of one of the classes in `family.FAMILIES`. tokenizer: a `PreTrainedTokenizerFast`.
     frames: how many frames of a clip it is shown. frame_size: (height, width) in pixels they are resized to.
     name: what `load_policy` was asked for.
     """

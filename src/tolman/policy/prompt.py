@@ -45,7 +45,8 @@ def encode_clip(
 
     rgb_THWC: sampled frames. times_T: their times in seconds, never descending. Seconds per grid step is
     `temporal` times the mean spacing; one frame alone has no spacing and gets 1, which its single step never
-    uses. Raises ValueError where times do not fit the frames or descend.
+    uses. A step's own time is half-way between its first and last frame. Raises ValueError where times do not
+    fit the frames or descend.
     """
     times = np.asarray(times_T, dtype=np.float64)
     if rgb_THWC.ndim != 4 or len(rgb_THWC) == 0 or times.shape != rgb_THWC.shape[:1]:
@@ -61,10 +62,14 @@ def encode_clip(
         raise ValueError(f"frame_size must be multiples of {factor}, got {policy.frame_size}")
     exact = replace(policy.patch_spec, min_pixels=height * width, max_pixels=height * width, per_clip=False)
     pixels, grid = patchify(resize(rgb_THWC, policy.frame_size), exact)
+    temporal = policy.patch_spec.temporal
+    padded = np.append(times, np.repeat(times[-1], -len(times) % temporal))
+    middles = (padded[::temporal] + padded[temporal - 1 :: temporal]) / 2
     return ClipInput(
         pixels=torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)),
         grid_thw=torch.from_numpy(np.asarray(grid, dtype=np.int64)),
-        seconds_per_grid=policy.patch_spec.temporal * spacing if len(times) > 1 else 1.0,
+        seconds_per_grid=temporal * spacing if len(times) > 1 else 1.0,
+        step_seconds=tuple(middles.tolist()),
     )
 
 
@@ -86,13 +91,33 @@ def build_prompt(policy: Policy, question: Question, clip: ClipInput | None, tem
 
 
 def opening_ids(policy: Policy, clip: ClipInput | None) -> list[int]:
-    """Tokens of the user's turn up to the question: its header and the clip's placeholders."""
-    header = _special(policy, "<|im_start|>") + encode_text(policy, "user\n")
+    """Tokens of the user's turn up to the question: its header and the clip's placeholders.
+
+    Qwen3-VL (arXiv 2511.21631) reads each grid step between vision tokens of its own, behind its time in
+    seconds with one decimal. As in the processor that came with its checkpoints (transformers 4.57) no pair
+    of vision tokens stands around all steps; transformers from 5.10 on leaves the chat template's pair there.
+    Raises ValueError where such a policy's clip does not say its steps' times.
+    """
+    video = policy.video_tokens
+    start, header = _special(policy, "<|im_start|>"), "user\n"
     if clip is None:
-        return header
-    t, h, w = clip_grid(clip, policy.video_tokens)
+        return start + encode_text(policy, header)
+    t, h, w = clip_grid(clip, video)
     opening, closing = _special(policy, "<|vision_start|>"), _special(policy, "<|vision_end|>")
-    return header + opening + [policy.video_tokens.video_token_id] * (t * h * w) + closing
+    if video.tokens_per_second is not None:
+        shown = opening + [video.video_token_id] * (t * h * w) + closing
+        return start + encode_text(policy, header) + shown
+    if len(clip.step_seconds) != t:
+        raise ValueError(
+            f"this policy reads the time of each grid step, but the clip has {len(clip.step_seconds)} times "
+            f"for {t} steps; make it with encode_clip"
+        )
+    shown = opening + [video.video_token_id] * (h * w) + closing
+    ids = start
+    for step, seconds in enumerate(clip.step_seconds):
+        said = f"<{seconds:.1f} seconds>"
+        ids += encode_text(policy, said if step else header + said) + shown
+    return ids
 
 
 def encode_text(policy: Policy, text: str) -> list[int]:

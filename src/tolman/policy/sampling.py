@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,22 +28,40 @@ class Sampling:
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (all) or positive, got {self.top_k}")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens may never be drawn."""
+        return self.temperature > 0 and (self.top_p < 1 or self.top_k > 0)
 
-def pick(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """A token (R,) for each row of logits (R, V) float32, and its log-probability (R,) where it was drawn
-    from.
+
+class Picked(NamedTuple):
+    """Of R rows: tokens (R,), the log-probability (R,) of each where it was drawn from, and the one it had
+    before top-k and top-p."""
+
+    tokens: Tensor
+    log_probs: Tensor
+    full_log_probs: Tensor
+
+
+def pick(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Picked:
+    """A token for each row of logits (R, V) float32.
 
     uniforms: (R,) float64 in [0, 1), each turned into a token by the inverse of the cumulative distribution,
     so a row's draw depends on its own number alone. Greedy draws from a point mass: log-probability 0.
     """
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
-        return tokens, torch.zeros_like(tokens, dtype=torch.float32)
-    log_probs = torch.log_softmax(_filtered(logits / sampling.temperature, sampling), dim=-1)
+        zeros = torch.zeros_like(tokens, dtype=torch.float32)
+        return Picked(tokens, zeros, zeros)
+    scaled = logits / sampling.temperature
+    log_probs = torch.log_softmax(_filtered(scaled, sampling), dim=-1)
     cumulative = log_probs.exp().cumsum(-1, dtype=torch.float64)
     target = uniforms[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    return tokens, log_probs.gather(-1, tokens[:, None])[:, 0]
+    tokens = torch.searchsorted(cumulative, target, right=True)
+    picked = log_probs.gather(-1, tokens)[:, 0]
+    if not sampling.truncates:
+        return Picked(tokens[:, 0], picked, picked)
+    return Picked(tokens[:, 0], picked, torch.log_softmax(scaled, dim=-1).gather(-1, tokens)[:, 0])
 
 
 def _filtered(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -32,7 +32,16 @@ RENAMED = {
 }
 """SmolLM2's reserved tokens (ids 11 to 15) and what they are here."""
 
-VISION = StarterConfig(hidden=576, head_dim=64, kv_heads=3, vision_hidden=128, vision_depth=4)
+VISION = StarterConfig(
+    hidden=576,
+    head_dim=64,
+    kv_heads=3,
+    vision_hidden=128,
+    vision_intermediate=384,
+    patch=14,
+    merge=2,
+    frames=16,
+)
 """Sizes of the fresh vision tower, and its output's width."""
 
 _SIZES = {

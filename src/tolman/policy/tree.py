@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,12 +17,16 @@ class ClipInput:
 
     pixels: (patches, channels * temporal * patch * patch) float32. grid_thw: (3,) int64, patches in time,
     height and width. seconds_per_grid: seconds between two grid steps in time (the sampled frames' spacing
-    times `temporal`). Two clips are the same clip when they are the same object.
+    times `temporal`). step_seconds: the time of each grid step, for policies that read it in words. features:
+    what a frozen tower made of the pixels, which may be empty then (`tolman.policy.forward.clip_features`).
+    Two clips are the same clip when they are the same object.
     """
 
     pixels: Tensor
     grid_thw: Tensor
     seconds_per_grid: float
+    step_seconds: tuple[float, ...] = ()
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,20 @@ class VideoTokens:
     """How clips appear in a policy's token sequences.
 
     video_token_id: the placeholder that the vision tower's features replace, one for each merge x merge
-    patches. tokens_per_second: temporal positions that one second of video advances.
+    patches. tokens_per_second: temporal positions that one second of video advances; None where text between
+    the grid steps says the time (Qwen3-VL), so that each step is a run of placeholders by itself.
     """
 
     video_token_id: int
     merge: int
-    tokens_per_second: float
+    tokens_per_second: float | None
 
     @classmethod
     def from_config(cls, config: Any) -> VideoTokens:
-        """Read from a `Qwen2_5_VLConfig`."""
+        """Read from a `Qwen2_5_VLConfig` or a `Qwen3VLConfig`, which has no tokens_per_second."""
         vision = config.vision_config
-        return cls(config.video_token_id, vision.spatial_merge_size, vision.tokens_per_second)
+        per_second = getattr(vision, "tokens_per_second", None)
+        return cls(config.video_token_id, vision.spatial_merge_size, per_second)
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,9 @@ class TokenTree:
     def add(self, token_ids: Sequence[int], parent: int | None = None, clip: ClipInput | None = None) -> int:
         """Append a node and return its index; `token_ids` may be empty.
 
-        clip: its placeholders must stand in `token_ids`, in one run. A placeholder id in a node without a
-        clip is an ordinary token (a policy may sample it). Raises ValueError for an unknown parent.
+        clip: its placeholders must stand in `token_ids`, in one run, or in one for each grid step where
+        `VideoTokens` says so. A placeholder id in a node without a clip is an ordinary token (a policy may
+        sample it). Raises ValueError for an unknown parent.
         """
         if parent is not None and not 0 <= parent < len(self.nodes):
             raise ValueError(f"parent {parent} is not a node; this tree has {len(self.nodes)} so far")
@@ -91,28 +99,35 @@ class TokenTree:
 class Packed:
     """Trees as one batch, one tree a row, padded on the right. B rows of L tokens.
 
-    input_ids: (B, L) int64. position_ids: (3, B, L) int64, multimodal rotary (time, height, width).
-    attention_mask: (B, 1, L, L) bool, True = the row's token may attend to the column's; padding sees itself
-    only. mm_token_type_ids: (B, L) int64, 2 where a clip's feature goes, else 0. clips: distinct clips by
-    first appearance; clip_order: for every appearance, row by row, its index in `clips`. pixel_values_videos:
-    (all patches, D) float32, video_grid_thw: (clips, 3), second_per_grid_ts: (clips,) float32, all three of
-    the distinct clips, None without any. spans[b][n]: (start, end) of node n in row b. before[b][n]: place of
-    the token before the node's first one, in its nearest ancestor that has tokens, or -1.
-    next_position[b][n]: the rotary position a child would start at.
+    Nodes lie depth first, so that a node's descendants follow it at once and who sees whom is one number a
+    token: seen_until: (B, L) int64; token k is seen by the tokens k to seen_until[k] - 1, the rest of its
+    node and all descendants; padding by itself only. input_ids: (B, L) int64. position_ids: (3, B, L) int64,
+    multimodal rotary (time, height, width). mm_token_type_ids: (B, L) int64, 2 where a clip's feature goes,
+    else 0. clips: distinct clips by first appearance; clip_order: for every appearance, row by row, its index
+    in `clips`. video_grid_thw: (clips, 3), second_per_grid_ts: (clips,) float32, both of the distinct clips,
+    None without any. spans[b][n]: (start, end) of node n in row b. before[b][n]: place of the token before
+    the node's first one, in its nearest ancestor that has tokens, or -1. next_position[b][n]: the rotary
+    position a child would start at.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    attention_mask: Tensor
+    seen_until: Tensor
     mm_token_type_ids: Tensor
     clips: tuple[ClipInput, ...]
     clip_order: tuple[int, ...]
-    pixel_values_videos: Tensor | None
     video_grid_thw: Tensor | None
     second_per_grid_ts: Tensor | None
     spans: list[list[tuple[int, int]]]
     before: list[list[int]]
     next_position: list[list[int]]
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """(B, 1, L, L) bool, True = the row's token may attend to the column's; made anew on every call."""
+        place = torch.arange(self.seen_until.shape[1], device=self.seen_until.device)
+        is_elder = place <= place[:, None]
+        return (is_elder & (place[:, None] < self.seen_until[:, None]))[:, None]
 
     def to(self, device: torch.device | str) -> Packed:
         """The same with its tensors on `device`."""
@@ -123,13 +138,14 @@ class Packed:
 
 
 def pack(trees: Sequence[TokenTree], pad_id: int, video: VideoTokens) -> Packed:
-    """Lay out each tree's nodes one after another in a row, and say who sees whom and at which position.
+    """Lay out each tree's nodes depth first in a row, and say who sees whom and at which position.
 
-    Positions are Qwen2.5-VL's: three equal numbers for a text token, (time, height, width) for a clip's,
-    everything after starts at the largest so far + 1. That is the rule the published checkpoints were trained
-    with (transformers 4, vLLM); transformers 5 advances by the larger spatial side alone, so that text after
-    a clip with more temporal positions than that overlaps with it, and its `generate` jumps at the first new
-    token. The positions of the clip itself agree everywhere.
+    Positions are Qwen2.5-VL's: three equal numbers for a text token, (time, height, width) for those of a run
+    of placeholders, everything after starts at the largest so far + 1. That is the rule the published
+    checkpoints were trained with (transformers 4, vLLM); transformers 5 advances by the larger spatial side
+    alone, so that text after a clip with more temporal positions than that overlaps with it, and its
+    `generate` jumps at the first new token. The positions of the clip itself agree everywhere. Qwen3-VL's are
+    the same rule with runs of one temporal position, for which all versions agree.
 
     Raises ValueError where a node's placeholders do not fit its clip, or there is no tree.
     """
@@ -140,22 +156,21 @@ def pack(trees: Sequence[TokenTree], pad_id: int, video: VideoTokens) -> Packed:
     input_ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
     position_ids = torch.zeros((3, len(rows), length), dtype=torch.long)
     types = torch.zeros((len(rows), length), dtype=torch.long)
-    mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
+    seen_until = torch.arange(1, length + 1).repeat(len(rows), 1)
     for b, row in enumerate(rows):
         n = len(row.token_ids)
         input_ids[b, :n] = torch.tensor(row.token_ids, dtype=torch.long)
-        position_ids[:, b, :n], types[b, :n], mask[b, :n, :n] = row.positions, row.types, row.may_attend
+        position_ids[:, b, :n], types[b, :n], seen_until[b, :n] = row.positions, row.types, row.seen_until
     seen = [clip for row in rows for clip in row.clips]
     clips = tuple({id(clip): clip for clip in seen}.values())
     index = {id(clip): k for k, clip in enumerate(clips)}
     return Packed(
         input_ids=input_ids,
         position_ids=position_ids,
-        attention_mask=mask[:, None],
+        seen_until=seen_until,
         mm_token_type_ids=types,
         clips=clips,
         clip_order=tuple(index[id(clip)] for clip in seen),
-        pixel_values_videos=torch.cat([clip.pixels for clip in clips]) if clips else None,
         video_grid_thw=torch.stack([clip.grid_thw for clip in clips]) if clips else None,
         second_per_grid_ts=torch.tensor([clip.seconds_per_grid for clip in clips]) if clips else None,
         spans=[row.spans for row in rows],
@@ -171,7 +186,7 @@ class _Row:
     token_ids: list[int]
     positions: Tensor
     types: Tensor
-    may_attend: Tensor
+    seen_until: Tensor
     clips: list[ClipInput]
     spans: list[tuple[int, int]]
     before: list[int]
@@ -179,50 +194,58 @@ class _Row:
 
 
 def _lay_out(tree: TokenTree, video: VideoTokens) -> _Row:
-    """Place one tree's nodes; parents come before their children, so one pass does."""
-    spans: list[tuple[int, int]] = []
-    before: list[int] = []
-    next_position: list[int] = []
+    """Place one tree's nodes depth first, so parents come before their children and one pass does."""
+    order = _depth_first(tree)
+    count = len(tree.nodes)
+    spans, before, next_position = [(0, 0)] * count, [-1] * count, [0] * count
     positions, types = [torch.zeros((3, 0), dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
     start = 0
-    for node in tree.nodes:
-        end = start + len(node.token_ids)
-        parent = node.parent
-        if parent is None:
-            before.append(-1)
-        else:
-            low, high = spans[parent]
-            before.append(high - 1 if high > low else before[parent])
-        first = 0 if parent is None else next_position[parent]
-        node_positions, node_types, following = _node_positions(node, first, video)
-        spans.append((start, end))
-        next_position.append(following)
+    for n in order:
+        node = tree.nodes[n]
+        first = 0
+        if node.parent is not None:
+            low, high = spans[node.parent]
+            before[n] = high - 1 if high > low else before[node.parent]
+            first = next_position[node.parent]
+        spans[n] = (start, start + len(node.token_ids))
+        start = spans[n][1]
+        node_positions, node_types, next_position[n] = _node_positions(node, first, video)
         positions.append(node_positions)
         types.append(node_types)
-        start = end
     return _Row(
-        token_ids=[token for node in tree.nodes for token in node.token_ids],
+        token_ids=[token for n in order for token in tree.nodes[n].token_ids],
         positions=torch.cat(positions, dim=1),
         types=torch.cat(types),
-        may_attend=_may_attend(tree),
-        clips=[node.clip for node in tree.nodes if node.clip is not None],
+        seen_until=_seen_until(tree, order, spans),
+        clips=[clip for n in order if (clip := tree.nodes[n].clip) is not None],
         spans=spans,
         before=before,
         next_position=next_position,
     )
 
 
-def _may_attend(tree: TokenTree) -> Tensor:
-    """(n, n) bool: True where the row's token sees the column's; row order puts ancestors first."""
-    count = len(tree.nodes)
-    sees = torch.zeros((count, count), dtype=torch.bool)
+def _depth_first(tree: TokenTree) -> list[int]:
+    """Nodes, each followed by its descendants; children in the order they were added."""
+    children: dict[int | None, list[int]] = {}
     for n, node in enumerate(tree.nodes):
-        if node.parent is not None:
-            sees[n] = sees[node.parent]
-        sees[n, n] = True
-    lengths = torch.tensor([len(node.token_ids) for node in tree.nodes], dtype=torch.long)
-    node_of = torch.repeat_interleave(torch.arange(count), lengths)
-    return sees[node_of][:, node_of].tril()
+        children.setdefault(node.parent, []).append(n)
+    order: list[int] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        order.append(waiting.pop())
+        waiting += children.get(order[-1], [])[::-1]
+    return order
+
+
+def _seen_until(tree: TokenTree, order: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tensor:
+    """(n,) for each token, in `order`, where the last descendant of its node ends."""
+    ends = [end for _, end in spans]
+    for n in reversed(order):
+        parent = tree.nodes[n].parent
+        if parent is not None:
+            ends[parent] = max(ends[parent], ends[n])
+    lengths = torch.tensor([len(tree.nodes[n].token_ids) for n in order], dtype=torch.long)
+    return torch.repeat_interleave(torch.tensor([ends[n] for n in order], dtype=torch.long), lengths)
 
 
 def _node_positions(node: Node, first: int, video: VideoTokens) -> tuple[Tensor, Tensor, int]:
@@ -231,24 +254,28 @@ def _node_positions(node: Node, first: int, video: VideoTokens) -> tuple[Tensor,
     types = torch.zeros(n, dtype=torch.long)
     if node.clip is None:
         return torch.arange(first, first + n).expand(3, n), types, first + n
-    begin, end = _clip_run(node, video)
-    types[begin:end] = 2
-    head = torch.arange(first, first + begin).expand(3, begin)
-    block = clip_positions(node.clip, first + begin, video)
-    after = int(block.max()) + 1
-    tail = torch.arange(after, after + n - end).expand(3, n - end)
-    return torch.cat([head, block, tail], dim=1), types, after + n - end
+    parts, place = [], 0
+    for begin, end in _clip_runs(node, video):
+        types[begin:end] = 2
+        parts.append(torch.arange(first, first + begin - place).expand(3, -1))
+        parts.append(run_positions(node.clip, first + begin - place, video))
+        first, place = int(parts[-1].max()) + 1, end
+    tail = torch.arange(first, first + n - place).expand(3, -1)
+    return torch.cat([*parts, tail], dim=1), types, first + n - place
 
 
-def clip_positions(clip: ClipInput, first: int, video: VideoTokens) -> Tensor:
-    """(3, tokens) positions of a clip's tokens, time-major, offset by `first`.
+def run_positions(clip: ClipInput, first: int, video: VideoTokens) -> Tensor:
+    """(3, tokens) positions of one run of a clip's placeholders, time-major, offset by `first`.
 
     Time advances by tokens_per_second * seconds_per_grid a grid step, rounded down after multiplying, in
-    float32 as transformers does it.
+    float32 as transformers does it; in a run of one step it stays where it is.
     """
     t, h, w = clip_grid(clip, video)
-    interval = video.tokens_per_second * torch.tensor(clip.seconds_per_grid, dtype=torch.float32)
-    time = (torch.arange(t) * interval).long()
+    if video.tokens_per_second is None:
+        time = torch.zeros(1, dtype=torch.long)
+    else:
+        interval = video.tokens_per_second * torch.tensor(clip.seconds_per_grid, dtype=torch.float32)
+        time = (torch.arange(t) * interval).long()
     grid = torch.meshgrid(time, torch.arange(h), torch.arange(w), indexing="ij")
     return torch.stack(grid).reshape(3, -1) + first
 
@@ -261,19 +288,27 @@ def clip_grid(clip: ClipInput, video: VideoTokens) -> tuple[int, int, int]:
             f"clip grid {(t, h, w)} cannot be merged {video.merge} x {video.merge}; "
             f"use frame sizes that are multiples of patch * merge"
         )
-    if clip.pixels.shape[0] != t * h * w:
+    if clip.features is None and clip.pixels.shape[0] != t * h * w:
         raise ValueError(f"clip has {clip.pixels.shape[0]} patches, its grid {(t, h, w)} needs {t * h * w}")
     return t, h // video.merge, w // video.merge
 
 
-def _clip_run(node: Node, video: VideoTokens) -> tuple[int, int]:
-    """(begin, end) of a node's run of placeholders, checked against its clip."""
+def _clip_runs(node: Node, video: VideoTokens) -> list[tuple[int, int]]:
+    """(begin, end) of each run of a node's placeholders, checked against its clip."""
     assert node.clip is not None
     t, h, w = clip_grid(node.clip, video)
-    places = [k for k, token in enumerate(node.token_ids) if token == video.video_token_id]
-    if len(places) != t * h * w or places[-1] - places[0] + 1 != len(places):
+    runs, place = [], 0
+    for is_placeholder, group in groupby(node.token_ids, key=video.video_token_id.__eq__):
+        end = place + sum(1 for _ in group)
+        if is_placeholder:
+            runs.append((place, end))
+        place = end
+    wanted = [t * h * w] if video.tokens_per_second is not None else [h * w] * t
+    found = [end - begin for begin, end in runs]
+    if found != wanted:
         raise ValueError(
-            f"a node's clip needs one run of {t * h * w} placeholders (token {video.video_token_id}), "
-            f"got {len(places)}{' in several runs' if len(places) == t * h * w else ''}"
+            f"a node's clip needs {'one run' if len(wanted) == 1 else f'{t} runs'} of {wanted[0]} "
+            f"placeholders (token {video.video_token_id}), "
+            f"got {sum(found)}{' in several runs' if len(found) > 1 else ''}"
         )
-    return places[0], places[-1] + 1
+    return runs

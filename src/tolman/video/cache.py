@@ -17,7 +17,7 @@ from tolman.video.errors import ClipError
 DEFAULT_BYTES = 2 << 30
 
 
-class _Key(NamedTuple):
+class ClipKey(NamedTuple):
     """What a cached clip depends on. A file that is replaced has another size or time of change."""
 
     path: str
@@ -43,7 +43,7 @@ class ClipCache:
         self.max_bytes = max_bytes
         self.held_bytes = 0
         self.hits = self.misses = 0
-        self._clips: OrderedDict[_Key, Clip] = OrderedDict()
+        self._clips: OrderedDict[ClipKey, Clip] = OrderedDict()
         self._folder = None if folder is None else Path(folder)
         if self._folder is not None:
             try:
@@ -59,7 +59,7 @@ class ClipCache:
         size: tuple[int, int] | None = None,
     ) -> Clip:
         """The same clip as `read_clip` gives, and the same errors; errors are not remembered."""
-        key = _key(Path(path), frames, fps, size)
+        key = clip_key(Path(path), frames, fps, size)
         clip = self._clips.get(key)
         if clip is not None:
             self._clips.move_to_end(key)
@@ -77,7 +77,7 @@ class ClipCache:
         self._hold(key, clip)
         return clip
 
-    def _hold(self, key: _Key, clip: Clip) -> None:
+    def _hold(self, key: ClipKey, clip: Clip) -> None:
         """Keep in memory, dropping the least recently used."""
         if clip.rgb_THWC.nbytes > self.max_bytes:
             return
@@ -87,13 +87,13 @@ class ClipCache:
             _, oldest = self._clips.popitem(last=False)
             self.held_bytes -= oldest.rgb_THWC.nbytes
 
-    def _file(self, key: _Key) -> Path | None:
+    def _file(self, key: ClipKey) -> Path | None:
         """Where a clip is stored, or None without a folder."""
         if self._folder is None:
             return None
         return self._folder / f"{hashlib.sha256(repr(tuple(key)).encode()).hexdigest()[:32]}.npz"
 
-    def _load(self, key: _Key, path: Path) -> Clip | None:
+    def _load(self, key: ClipKey, path: Path) -> Clip | None:
         """The stored clip; None where there is none, or where it is damaged and must be read again."""
         file = self._file(key)
         if file is None or not file.is_file():
@@ -104,7 +104,7 @@ class ClipCache:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def _store(self, key: _Key, clip: Clip) -> None:
+    def _store(self, key: ClipKey, clip: Clip) -> None:
         """Store whole or not at all. Raises ValueError naming a folder that cannot be written."""
         file = self._file(key)
         if file is None:
@@ -121,7 +121,7 @@ class ClipCache:
                 temporary.unlink()
 
 
-def _key(path: Path, frames: int | None, fps: float | None, size: tuple[int, int] | None) -> _Key:
+def clip_key(path: Path, frames: int | None, fps: float | None, size: tuple[int, int] | None) -> ClipKey:
     """The key of a clip; raises ClipError where the file is missing."""
     try:
         stat = path.stat()
@@ -130,4 +130,4 @@ def _key(path: Path, frames: int | None, fps: float | None, size: tuple[int, int
             path, "does not exist" if isinstance(error, FileNotFoundError) else str(error)
         ) from error
     pixels = None if size is None else (size[0], size[1])
-    return _Key(str(path.absolute()), stat.st_size, stat.st_mtime_ns, frames, fps, pixels)
+    return ClipKey(str(path.absolute()), stat.st_size, stat.st_mtime_ns, frames, fps, pixels)

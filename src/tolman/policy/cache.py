@@ -1,0 +1,131 @@
+"""Keys and values of shared beginnings, each held once, and how the rows that share them look them up.
+
+R rows decode; N beginnings, each shared by up to M rows, hold up to W tokens; H key/value heads of D numbers,
+Q query heads for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Collected:
+    """A cache for the prefill: keeps the keys and values (B, H, L, D) that each layer computed."""
+
+    def __init__(self) -> None:
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """What transformers' attention calls with its new keys and values."""
+        assert layer == len(self.keys)
+        self.keys.append(keys)
+        self.values.append(values)
+        return keys, values
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Nothing came before."""
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Which row shares which beginning.
+
+    node_of_row: (R,) integers. row_of_slot: (N * M,) the row in each of a beginning's M slots, row 0 in
+    unused ones; slot_of_row: (R,) the way back. Both None where row r simply is in slot r.
+    """
+
+    node_of_row: tuple[int, ...]
+    nodes: int
+    each: int
+    row_of_slot: Tensor | None
+    slot_of_row: Tensor | None
+
+    @classmethod
+    def of(cls, node_of_row: Sequence[int], device: torch.device) -> Sharing:
+        """Slots for rows that share the beginnings 0 to N - 1, none of which may be without a row."""
+        nodes = max(node_of_row) + 1
+        rows: list[list[int]] = [[] for _ in range(nodes)]
+        slots = []
+        for row, node in enumerate(node_of_row):
+            slots.append((node, len(rows[node])))
+            rows[node].append(row)
+        assert all(rows), "a beginning that no row shares"
+        each = max(map(len, rows))
+        places = [node * each + index for node, index in slots]
+        if places == list(range(nodes * each)):
+            return cls(tuple(node_of_row), nodes, each, None, None)
+        filled = [members + [0] * (each - len(members)) for members in rows]
+        row_of_slot = torch.tensor(filled, device=device).flatten()
+        return cls(tuple(node_of_row), nodes, each, row_of_slot, torch.tensor(places, device=device))
+
+    def to_nodes(self, rows: Tensor) -> Tensor:
+        """(N * H, M * Q, D) from (R, H, Q, D): a beginning's rows side by side, for one matrix product."""
+        if self.row_of_slot is not None:
+            rows = rows[self.row_of_slot]
+        _, heads, queries, size = rows.shape
+        by_node = rows.view(self.nodes, self.each, heads, queries, size).transpose(1, 2)
+        return by_node.reshape(self.nodes * heads, self.each * queries, size)
+
+    def to_rows(self, nodes: Tensor, heads: int) -> Tensor:
+        """(R, H, Q, D) from (N * H, M * Q, D): the inverse of `to_nodes`."""
+        size = nodes.shape[-1]
+        by_row = nodes.view(self.nodes, heads, self.each, -1, size).transpose(1, 2)
+        rows = by_row.reshape(self.nodes * self.each, heads, -1, size)
+        return rows if self.slot_of_row is None else rows[self.slot_of_row]
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Beginnings on one level of the tree (clips, or questions).
+
+    keys, values: of every layer, (N * H, W, D), padded on the right. mask: (N, W) bool, True = a token.
+    """
+
+    sharing: Sharing
+    keys: list[Tensor]
+    values: list[Tensor]
+    mask: Tensor
+
+    def keep(self, rows: Sequence[int]) -> Level:
+        """The same for these rows only, without the beginnings that none of them shares."""
+        node_of_row = [self.sharing.node_of_row[row] for row in rows]
+        kept = sorted(set(node_of_row))
+        device = self.mask.device
+        sharing = Sharing.of([kept.index(node) for node in node_of_row], device)
+        if len(kept) == self.sharing.nodes:
+            return replace(self, sharing=sharing)
+        nodes = torch.tensor(kept, device=device)
+        keys, values = (
+            [part_of(part, self.sharing.nodes, nodes) for part in parts] for parts in (self.keys, self.values)
+        )
+        return Level(sharing, keys, values, self.mask[nodes])
+
+
+def part_of(stacked: Tensor, count: int, kept: Tensor) -> Tensor:
+    """Of (count * H, ...), those at the indices `kept`: (len(kept) * H, ...)."""
+    return stacked.view(count, -1, *stacked.shape[1:])[kept].flatten(0, 1)
+
+
+def make_level(
+    collected: Collected, rows: Sequence[int], paths: Sequence[Sequence[int]], node_of_row: Sequence[int]
+) -> Level:
+    """Take beginnings out of a prefilled batch. rows: of each, its row in that batch; paths: its tokens'
+    places there; node_of_row: as in `Sharing`."""
+    device = collected.keys[0].device
+    width = max(map(len, paths))
+    index = torch.tensor([[*path, *[0] * (width - len(path))] for path in paths], device=device)
+    row = torch.tensor(rows, device=device)[:, None]
+    keys, values = (
+        [part.transpose(1, 2)[row, index].transpose(1, 2).flatten(0, 1).contiguous() for part in parts]
+        for parts in (collected.keys, collected.values)
+    )
+    lengths = torch.tensor([len(path) for path in paths], device=device)
+    mask = torch.arange(width, device=device) < lengths[:, None]
+    return Level(Sharing.of(node_of_row, device), keys, values, mask)
