@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,10 @@ def test_scores_rows_in_order_with_one_decode_per_clip(
     assert found.rows[0]["raw"] == answers[1]
     assert found.rows[0]["prediction"] == "3"
     assert reads == {"a.mp4": 1, "b.mp4": 1}
-    assert script.batches == [3, 1]
+    assert script.batches == [2, 2]  # a clip's questions stay together
     assert script.clips[1] is script.clips[3]
     assert script.clips[1] is not script.clips[2]
-    assert steps == [(3, 4), (4, 4)]
+    assert steps == [(2, 4), (4, 4)]
     # counting 2 of 3, direction 1: (2/3 + 1) / 2
     assert found.figures.overall == pytest.approx(100 * 5 / 6)
     written = [json.loads(line) for line in out.read_text().splitlines()]
@@ -233,3 +234,40 @@ def test_a_real_policy_answers_greedily(policy: Policy, clips: Path) -> None:
     second = run(policy, questions, clips, batch=3)
     assert [row["raw"] for row in first.rows] == [row["raw"] for row in second.rows]
     assert all(0 < row["tokens"] <= 8 for row in first.rows)
+
+
+def test_asked_together_or_one_by_one_the_answers_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    questions = [
+        replace(ask(k, "aab"[k % 3]), problem=f"Question {k}? " + "And how many more? " * (k % 4))
+        for k in range(1, 10)
+    ]
+    answers: dict[int, tuple[int, ...]] = {}
+
+    def noted(policy: Policy, prompts: Sequence[Prompt], group: int, **rest: Any) -> list[list[Sample]]:
+        found = generate(policy, prompts, group, **rest)
+        for prompt, (sample,) in zip(prompts, found, strict=True):
+            words = policy.tokenizer.decode(prompt.question_ids)
+            answers[int(words.partition("Question ")[2].partition("?")[0])] = sample.token_ids
+        return found
+
+    monkeypatch.setattr(module, "generate", noted)
+    found = []
+    for batch in (1, 3, 32):  # 1: one by one; 3: clip a's six questions in two parts; 32: all together
+        answers.clear()
+        run(policy, questions, clips, batch=batch, max_new_tokens=12)
+        found.append(dict(answers))
+    assert found[0] == found[1] == found[2]
+    assert set(answers) == set(range(1, 10))
+    assert len(set(answers.values())) > 2  # not one answer to everything
+
+
+def test_a_clip_with_more_questions_than_a_batch_is_asked_in_equal_parts(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    questions = [ask(k, "a" if k < 10 else "b") for k in range(12)]
+    script = scripted(monkeypatch, policy, dict.fromkeys(range(12), "3"))
+    run(policy, questions, clips, batch=8)
+    # 10 about a: 5 and 5; 2 about b fit beside the second part
+    assert script.batches == [5, 7]

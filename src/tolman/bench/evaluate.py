@@ -69,7 +69,7 @@ def evaluate(
     clip_source: str = "true",
     template: str,
     max_new_tokens: int,
-    batch: int = 16,
+    batch: int = 32,
     progress: Progress | None = None,
     out: Path | None = None,
     benchmark: str = "vsibench",
@@ -82,8 +82,8 @@ def evaluate(
     clip_root: folder that `Question.path` is relative to. clip_source: `true`, `none` (no clip in the prompt)
     or `other` (a clip of another scene, drawn from `seed`): what the last two still get right, the clip did
     not teach. template: a name of `tolman.policy.prompt.TEMPLATES`, or `vsibench` for the benchmark's own
-    words. batch: questions decoded together. progress: called with (done, total). out: JSONL file that rows
-    are appended to as they come (it is started anew). The text given to the rule is `answer_text` of the
+    words. batch: most questions decoded together. progress: called with (done, total). out: JSONL file that
+    rows are appended to as they come (it is started anew). The text given to the rule is `answer_text` of the
     output, recorded as `prediction` beside `raw`. true_maps: scene → its true map, written into the rows for
     the report and never shown to the policy. Raises ValueError for unknown names, questions of no task of the
     benchmark and, for `other`, a single scene.
@@ -200,7 +200,11 @@ def _clip_paths(questions: Sequence[Question], clip_source: str, seed: int) -> l
 def _batches(
     policy: Policy, questions: Sequence[Question], paths: Sequence[str | None], root: Path, batch: int
 ) -> Iterator[tuple[list[int], list[Shown]]]:
-    """Question numbers, those about one clip together, with what each is shown; a clip is read once."""
+    """Question numbers with what each is shown; a clip is read once.
+
+    Questions about one clip stay in one batch, where they share its pass through the towers. A clip with more
+    than `batch` of them is asked in equal parts.
+    """
     by_clip: dict[str | None, list[int]] = {}
     for k in range(len(questions)):
         by_clip.setdefault(paths[k], []).append(k)
@@ -208,12 +212,14 @@ def _batches(
     shown: list[Shown] = []
     for path, members in by_clip.items():
         sight = _show(policy, root, path)
-        for k in members:
-            numbers.append(k)
-            shown.append(sight)
-            if len(numbers) == batch:
+        size = math.ceil(len(members) / math.ceil(len(members) / batch))
+        for at in range(0, len(members), size):
+            part = members[at : at + size]
+            if len(numbers) + len(part) > batch:
                 yield numbers, shown
                 numbers, shown = [], []
+            numbers += part
+            shown += [sight] * len(part)
     if numbers:
         yield numbers, shown
 

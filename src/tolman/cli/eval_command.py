@@ -88,7 +88,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=positive, help="longest answer (default: 16 vsibench, 384 map, else 1024)"
     )
     parser.add_argument(
-        "--batch", type=positive, default=16, help="questions asked together (default: %(default)s)"
+        "--batch", type=positive, default=32, help="most questions asked together (default: %(default)s)"
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="ask N questions, evenly spread over the file"

@@ -30,7 +30,7 @@ class Rooms:
     held_out: int = 40
     difficulty: int = 1
     style: str = "survey"
-    frames: int = 16
+    frames: int = 8
     fps: float = 1.0
     size: tuple[int, int] = (224, 224)
     per_family: int = 2

@@ -1,0 +1,360 @@
+"""The loss of a group on one clip: a token tree against the repeated batch of published trainers.
+
+    python perf/loss.py [--size starter|smol|3b|7b] [--frames N] [--device auto] [--json FILE]
+
+Naive: pixels and prompt G times through transformers' stock class, logits of the completions only, gradient
+checkpointing for 3b and 7b. Tree: clip and prompt once, no checkpointing; on CUDA also with compiled layers.
+Both forward and backward, with a trained vision tower and with a frozen one (the naive way runs it in
+every step all the same). 3b and 7b are Qwen2.5-VL's configurations with random weights in bfloat16. The same
+numbers are asked of both first, in float32; for 3b and 7b with two layers of each tower.
+
+The floor is the arithmetic of the tree's own tokens and visible pairs (a multiplication and an addition are
+two), at the matrix product's speed on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tolman.learn.optim import recompute_activations
+from tolman.policy.forward import clip_features
+from tolman.policy.load import load_policy
+from tolman.policy.logprobs import tree_log_probs
+from tolman.policy.tree import ClipInput, Packed, TokenTree, VideoTokens, pack
+
+QWEN = {
+    "3b": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936,
+           "num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True},
+    "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "vocab_size": 152064,
+           "num_attention_heads": 28, "num_key_value_heads": 4, "tie_word_embeddings": False},
+}  # fmt: skip
+"""Qwen2.5-VL's language models; the vision tower is one and the same."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One clip, one question, a group of completions: as a tree, and as a batch for transformers."""
+
+    packed: Packed
+    nodes: list[tuple[int, int]]
+    prompt: list[int]
+    completions: list[list[int]]
+    clip: ClipInput
+    video_token_id: int
+
+    def naive_inputs(self, device: torch.device) -> dict[str, Any]:
+        """Pixels and prompt once for every completion."""
+        ids = torch.tensor([self.prompt + completion for completion in self.completions], device=device)
+        times = len(self.completions)
+        return {
+            "input_ids": ids,
+            "pixel_values_videos": self.clip.pixels.repeat(times, 1).to(device),
+            "video_grid_thw": self.clip.grid_thw.repeat(times, 1).to(device),
+            "second_per_grid_ts": torch.tensor([self.clip.seconds_per_grid] * times, device=device),
+            "mm_token_type_ids": 2 * (ids == self.video_token_id).long(),
+            "logits_to_keep": len(self.completions[0]) + 1,
+        }
+
+
+def main() -> None:
+    """Check, measure, print."""
+    arguments = read_arguments()
+    torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
+    name = arguments.device
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if arguments.size in QWEN:
+        small = make_qwen(arguments.size, device, torch.float32, layers=2)
+        difference = disagreement(small, make_work(small, arguments))
+        del small
+        model = make_qwen(arguments.size, device, torch.bfloat16)
+    else:
+        model = load_policy(arguments.size, device=device, dtype=torch.float32).model
+        difference = disagreement(model, make_work(model, arguments))
+    print(f"log-probabilities differ by {difference[0]:.1e}, gradients by {difference[1]:.1e} of their norm")
+    if max(difference) > 1e-3:
+        raise SystemExit("the two ways do not compute the same; times would mean nothing")
+    result = measure(model, make_work(model, arguments), arguments)
+    result |= {"log_probs_differ_by": difference[0], "gradients_differ_by": difference[1]}
+    result["device"] = str(model.device)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(vars(arguments) | result, indent=1, default=str) + "\n")
+
+
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=("starter", "smol", *QWEN), default="starter")
+    parser.add_argument("--device", default="auto", help="a torch device; auto: CUDA where there is one")
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=0, help="of a completion; 0: 400 for 3b and 7b, or 100")
+    parser.add_argument("--frames", type=int, default=0, help="0: 16, or 8 for smol")
+    parser.add_argument("--rounds", type=int, default=3, help="timed runs of each way (the median counts)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def make_qwen(size: str, device: torch.device, dtype: torch.dtype, layers: int = 0) -> Any:
+    """Qwen2.5-VL's class with random weights, made on the device; layers: of each tower, 0 for all."""
+    import transformers
+
+    text: dict[str, Any] = QWEN[size] | {
+        "max_position_embeddings": 128000,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+    }
+    vision: dict[str, Any] = {
+        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
+        "out_hidden_size": text["hidden_size"], "spatial_merge_size": 2, "temporal_patch_size": 2,
+        "tokens_per_second": 2, "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
+    }  # fmt: skip
+    if layers:
+        text["num_hidden_layers"] = layers
+        vision |= {"depth": layers, "fullatt_block_indexes": [layers - 1]}
+    config_class: Any = transformers.Qwen2_5_VLConfig
+    config = config_class(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=text["tie_word_embeddings"],
+        image_token_id=151655,
+        video_token_id=151656,
+        vision_start_token_id=151652,
+        vision_end_token_id=151653,
+    )
+    model_class: Any = transformers.Qwen2_5_VLForConditionalGeneration
+    with torch.device(device):
+        return model_class._from_config(config, attn_implementation="sdpa", dtype=dtype)
+
+
+def make_work(model: Any, arguments: argparse.Namespace) -> Work:
+    """Noise for pixels, random tokens for words, 80 of them for the question.
+
+    Frames are so far apart in time that the clip's last step has the position of its last column: where text
+    goes on is the same by all versions' rules.
+    """
+    is_large = arguments.size in QWEN
+    frames = arguments.frames or (8 if arguments.size == "smol" else 16)
+    draw = torch.Generator().manual_seed(0)
+    vision = model.config.vision_config
+    steps, (rows, columns) = frames // vision.temporal_patch_size, (24, 32) if is_large else (8, 8)
+    patch_values = 3 * vision.temporal_patch_size * vision.patch_size**2
+    video = VideoTokens.from_config(model.config)
+    assert video.tokens_per_second is not None
+    spacing = (columns // video.merge - 1) / max(1, steps - 1) / video.tokens_per_second
+    pixels = torch.randn(steps * rows * columns, patch_values, generator=draw)
+    clip = ClipInput(pixels.to(model.device), torch.tensor([steps, rows, columns]), spacing)
+
+    def words(count: int) -> list[int]:
+        return torch.randint(20, 250, (count,), generator=draw).tolist()
+
+    shown = [video.video_token_id] * (steps * rows * columns // video.merge**2)
+    start, end = model.config.vision_start_token_id, model.config.vision_end_token_id
+    opening, asked = [start, *shown, end], words(80)
+    completions = [words(arguments.tokens or (400 if is_large else 100)) for _ in range(arguments.group)]
+    tree = TokenTree()
+    question = tree.add(asked, tree.add(opening, clip=clip))
+    nodes = [(0, tree.add(completion, question)) for completion in completions]
+    packed = pack([tree], 0, video)
+    return Work(packed, nodes, opening + asked, completions, clip, video.video_token_id)
+
+
+def tree_way(model: Any, work: Work, features: Sequence[Tensor] | None = None) -> Tensor:
+    """(G * T,) log-probabilities from the tree."""
+    return torch.cat(tree_log_probs(model, work.packed, work.nodes, features=features))
+
+
+def naive_way(model: Any, work: Work) -> Tensor:
+    """The same from the repeated batch."""
+    logits = model(**work.naive_inputs(model.device)).logits[:, :-1]
+    targets = torch.tensor(work.completions, device=model.device)
+    return -F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+
+
+def disagreement(model: Any, work: Work) -> tuple[float, float]:
+    """Largest difference of a token's log-probability, and of a weight's gradient relative to its norm."""
+    found = []
+    for way in (naive_way, tree_way):
+        if way is naive_way:
+            model.set_attn_implementation("sdpa")
+        model.zero_grad(set_to_none=True)
+        log_probs = way(model, work)
+        (log_probs * torch.linspace(-1, 1, len(log_probs), device=log_probs.device)).sum().backward()
+        inner = model.model
+        weights = [
+            inner.language_model.layers[0].self_attn.q_proj.weight,
+            inner.visual.patch_embed.proj.weight,
+        ]
+        found.append((log_probs.detach(), [weight.grad.clone() for weight in weights]))
+    model.zero_grad(set_to_none=True)
+    (theirs, their_gradients), (ours, our_gradients) = found
+    apart = [
+        float((one - other).norm() / other.norm())
+        for one, other in zip(our_gradients, their_gradients, strict=True)
+    ]
+    return float((ours - theirs).abs().max()), max(apart)
+
+
+def measure(model: Any, work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and peak memory of every way, with both towers; prints and returns them."""
+    model.train()
+    peak = matmul_peak(model.device, next(model.parameters()).dtype)
+    print(f"matrix product: {peak / 1e12:.3g} TFLOP/s")
+    found: dict[str, Any] = {"matmul_flops_per_second": peak}
+    for tower in ("frozen", "trained"):
+        model.model.visual.requires_grad_(tower == "trained")
+        with torch.no_grad():
+            features = clip_features(model, work.packed.clips) if tower == "frozen" else None
+        ways = {
+            "naive": lambda: naive_way(model, work),
+            "tree": lambda features=features: tree_way(model, work, features),
+        }
+        times = by_turns(model, ways, arguments.rounds, recompute=arguments.size in QWEN)
+        if model.device.type == "cuda":
+            layers = list(model.model.language_model.layers)
+            blocks = list(model.model.visual.blocks) if tower == "trained" else []
+            times |= compiled(model, layers + blocks, ways["tree"], arguments.rounds)
+        flops = tree_flops(model, work, tower == "trained")
+        found[tower] = report(tower, flops, peak, times)
+    return found
+
+
+def report(tower: str, flops: float, peak: float, times: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Print one tower's times with their ratio to naive and their distance to the floor; returns all that."""
+    print(f"{tower} tower: floor {flops / 1e12:.3g} TFLOP, {1e3 * flops / peak:.4g} ms")
+    for name, entry in times.items():
+        entry["ratio"] = times["naive"]["seconds"] / entry["seconds"]
+        entry["share_of_peak"] = flops / peak / entry["seconds"]
+        memory = "" if entry["peak_bytes"] is None else f", {entry['peak_bytes'] / 2**30:.3g} GiB"
+        print(
+            f"  {name:13} {1e3 * entry['seconds']:9.4g} ms, naive / this {entry['ratio']:5.2f}, "
+            f"{100 * entry['share_of_peak']:.3g} % of the matrix product's speed{memory}"
+        )
+    return {"flops": flops, "floor_seconds": flops / peak, "ways": times}
+
+
+def by_turns(
+    model: Any, ways: dict[str, Callable[[], Tensor]], rounds: int, recompute: bool
+) -> dict[str, dict[str, Any]]:
+    """Median seconds of forward and backward and peak bytes of each way; the first round only warms up.
+
+    recompute: gradient checkpointing for the naive way.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    peaks: dict[str, int | None] = {}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            if name == "naive":
+                model.set_attn_implementation("sdpa")
+                if recompute:
+                    recompute_activations(model)
+            taken, peaks[name] = timed(model, way)
+            seconds[name].append(taken)
+            if name == "naive" and recompute:
+                keep_activations(model)
+    return {
+        name: {"seconds": statistics.median(taken[1:]), "peak_bytes": peaks[name]}
+        for name, taken in seconds.items()
+    }
+
+
+def compiled(
+    model: Any, layers: list[Any], way: Callable[[], Tensor], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """The tree with each of these layers compiled, which is undone again."""
+    for layer in layers:
+        layer.compile(dynamic=False)
+    times = by_turns(model, {"tree compiled": way}, rounds, recompute=False)
+    for layer in layers:
+        layer._compiled_call_impl = None
+    return times
+
+
+def keep_activations(model: Any) -> None:
+    """Undo `recompute_activations`."""
+    if hasattr(model, "activation_checkpointing_disable"):
+        model.activation_checkpointing_disable()
+    else:
+        model.gradient_checkpointing_disable()
+
+
+def timed(model: Any, way: Callable[[], Tensor]) -> tuple[float, int | None]:
+    """Seconds of one forward and backward pass, and the peak of memory on a GPU."""
+    model.zero_grad(set_to_none=True)
+    on_gpu = model.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    way().sum().backward()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, torch.cuda.max_memory_allocated() if on_gpu else None
+
+
+def tree_flops(model: Any, work: Work, tower_learns: bool) -> float:
+    """Additions and multiplications that the tree's loss and gradients need; nothing for a frozen tower.
+
+    A weight of a matrix costs 6 a token (2 forward, 4 backward), a visible pair 12 a layer and feature.
+    """
+    text, inner = model.config.text_config, model.model
+    size = text.hidden_size * text.num_hidden_layers
+    pairs = int((work.packed.seen_until - torch.arange(work.packed.seen_until.shape[1])).sum())
+    flops = 6 * matrices(inner.language_model.layers) * work.packed.input_ids.numel() + 12 * pairs * size
+    flops += 6 * model.get_output_embeddings().weight.numel() * sum(map(len, work.completions))
+    if not tower_learns:
+        return float(flops)
+    vision, (steps, rows, columns) = inner.visual, work.clip.grid_thw.tolist()
+    patches = steps * rows * columns
+    flops += 6 * (matrices(vision.blocks) + 2 / 3 * matrices(vision.patch_embed)) * patches
+    flops += 6 * matrices(vision.merger) * patches // vision.spatial_merge_unit
+    side = vision.window_size // vision.patch_size
+    whole = len(set(vision.fullatt_block_indexes) & set(range(len(vision.blocks))))
+    windowed = steps * squares(rows, side) * squares(columns, side) * (len(vision.blocks) - whole)
+    pairs = windowed + steps * (rows * columns) ** 2 * whole
+    return float(flops + 12 * pairs * model.config.vision_config.hidden_size)
+
+
+def matrices(module: torch.nn.Module) -> int:
+    """Weights in matrices; pixels need no gradient, so a patch embedding's cost 4."""
+    return sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
+
+
+def squares(length: int, side: int) -> int:
+    """Sum of squares of the windows' sides along an axis."""
+    return length // side * side**2 + (length % side) ** 2
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest of ten square matrix products."""
+    side = 8192 if device.type == "cuda" else 1024
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(10):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        one @ other
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return 2 * side**3 / min(times)
+
+
+if __name__ == "__main__":
+    main()
