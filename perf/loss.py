@@ -27,19 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sizes import SIZES, TEXT, pick_device
 from tolman.learn.optim import recompute_activations
 from tolman.policy.forward import clip_features
 from tolman.policy.load import load_policy
 from tolman.policy.logprobs import tree_log_probs
 from tolman.policy.tree import ClipInput, Packed, TokenTree, VideoTokens, pack
-
-QWEN = {
-    "3b": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936,
-           "num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True},
-    "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "vocab_size": 152064,
-           "num_attention_heads": 28, "num_key_value_heads": 4, "tie_word_embeddings": False},
-}  # fmt: skip
-"""Qwen2.5-VL's language models; the vision tower is one and the same."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +65,8 @@ def main() -> None:
     arguments = read_arguments()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
-    name = arguments.device
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    if arguments.size in QWEN:
+    device = pick_device(arguments.device)
+    if arguments.size in TEXT:
         small = make_qwen(arguments.size, device, torch.float32, layers=2)
         difference = disagreement(small, make_work(small, arguments))
         del small
@@ -97,7 +89,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=("starter", "smol", *QWEN), default="starter")
+    parser.add_argument("--size", choices=SIZES, default="starter")
     parser.add_argument("--device", default="auto", help="a torch device; auto: CUDA where there is one")
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=0, help="of a completion; 0: 400 for 3b and 7b, or 100")
@@ -112,7 +104,7 @@ def make_qwen(size: str, device: torch.device, dtype: torch.dtype, layers: int =
     """Qwen2.5-VL's class with random weights, made on the device; layers: of each tower, 0 for all."""
     import transformers
 
-    text: dict[str, Any] = QWEN[size] | {
+    text: dict[str, Any] = TEXT[size] | {
         "max_position_embeddings": 128000,
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
@@ -148,7 +140,7 @@ def make_work(model: Any, arguments: argparse.Namespace) -> Work:
     Frames are so far apart in time that the clip's last step has the position of its last column: where text
     goes on is the same by all versions' rules.
     """
-    is_large = arguments.size in QWEN
+    is_large = arguments.size in TEXT
     frames = arguments.frames or (8 if arguments.size == "smol" else 16)
     draw = torch.Generator().manual_seed(0)
     vision = model.config.vision_config
@@ -224,7 +216,7 @@ def measure(model: Any, work: Work, arguments: argparse.Namespace) -> dict[str, 
             "naive": lambda: naive_way(model, work),
             "tree": lambda features=features: tree_way(model, work, features),
         }
-        times = by_turns(model, ways, arguments.rounds, recompute=arguments.size in QWEN)
+        times = by_turns(model, ways, arguments.rounds, recompute=arguments.size in TEXT)
         if model.device.type == "cuda":
             layers = list(model.model.language_model.layers)
             blocks = list(model.model.visual.blocks) if tower == "trained" else []

@@ -43,8 +43,9 @@ def test_every_row_the_official_code_scored(shared_data: Path) -> None:
         if r["score"] != pytest.approx(r["peer_score"], abs=1e-12) or r["extracted"] != r["peer_extracted"]
     ]
     assert wrong == []
+    counts = {"answered": len(rows), "total": len(rows)}
     assert scored.aggregate == pytest.approx(
-        {k: v for k, v in theirs.items() if isinstance(v, float)}, abs=1e-9
+        {k: v for k, v in theirs.items() if isinstance(v, float)} | counts, abs=1e-9
     )
     assert next(iter(scored.aggregate)) == "overall"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object per line, whole or not at all; the folder is made where it is missing."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_lines(Path(path), (json.dumps(row, ensure_ascii=False) for row in rows))
+
+
+def scored_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A scored row as JSON has it: a score that is NaN (not graded) is null."""
+    return dict(row) | ({"score": None} if math.isnan(row["score"]) else {})
 
 
 def vsibench_question(row: Mapping[str, Any]) -> Question:

@@ -10,15 +10,15 @@ averages it belongs to.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from tolman.bench.rules.common import relative_error, share_within, to_number
+from tolman.bench.verdict import Row, Verdict, text_of, truth_of
 from tolman.reward.accuracy import THRESHOLDS
 
-Row = Mapping[str, Any]
 NUMERICAL = ("object_counting", "object_abs_distance", "object_size_estimation", "room_size_estimation")
 DIRECTIONS = ("object_rel_direction_easy", "object_rel_direction_medium", "object_rel_direction_hard")
 CHOICE = ("object_rel_distance", *DIRECTIONS, "route_planning", "obj_appearance_order")
@@ -31,16 +31,6 @@ UNITS = {
     "room_size_estimation": "m²",
 }
 _MRA_NAME = "MRA:.5:.95:.05"
-
-
-class Verdict(NamedTuple):
-    """What a rule makes of one prediction: score in [0, 1], the answer it read, and the reason where it has
-    one.
-    """
-
-    score: float
-    extracted: str
-    reason: str = ""
 
 
 def task_of(question_type: str) -> str:
@@ -65,14 +55,6 @@ def first_word(prediction: str) -> str:
     return prediction.split(" ")[0].rstrip(".").strip()
 
 
-def to_number(text: object) -> float | None:
-    """Python's `float` of a text, None where it has none (units, words, commas)."""
-    try:
-        return float(str(text))
-    except ValueError:
-        return None
-
-
 def relative_accuracy(predictions_N: npt.ArrayLike, truths_N: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """MRA: the share of t in .50, .55, …, .95 with |prediction - truth| / truth <= 1 - t, in float64,
     elementwise.
@@ -93,20 +75,18 @@ def official(row: Row) -> Verdict:
     Raises ValueError for an unknown question type and for a numerical truth of zero.
     """
     task = task_of(row["question_type"])
-    raw = row["prediction"]
-    extracted = first_word("" if raw is None else str(raw))
-    truth = str(row["ground_truth"])
+    extracted, truth = first_word(text_of(row)), truth_of(row)
     if task not in NUMERICAL:
-        return Verdict(float(extracted.lower() == truth.lower()), extracted)
+        return Verdict(float(extracted.lower() == truth.lower()), extracted, failed=len(extracted) != 1)
     number, true_number = to_number(extracted), to_number(truth)
     if number is None or true_number is None:
-        return Verdict(0.0, extracted, "not a number")
+        return Verdict(0.0, extracted, "not a number", failed=number is None)
     if true_number == 0:
         raise ValueError(
             f"row {row.get('id', '?')}: the ground truth of {task} is {truth!r}, "
             "by which relative accuracy divides; mend or leave out the row"
         )
-    return Verdict(float(relative_accuracy(number, true_number)), extracted)
+    return Verdict(share_within(relative_error(number, true_number)), extracted)
 
 
 def metric_name(task: str) -> str:
@@ -151,6 +131,11 @@ def aggregate(question_types: Sequence[str], scores: Sequence[float]) -> dict[st
     if not figures:
         raise ValueError("no gradable row: there is nothing to average")
     return {"overall": sum(figures.values()) / len(figures)} | figures
+
+
+def macro(rows: Sequence[Row]) -> dict[str, float]:
+    """`aggregate` of scored rows."""
+    return aggregate([row["question_type"] for row in rows], [row["score"] for row in rows])
 
 
 def official_prompt(problem: str, options: Sequence[str] | None) -> str:

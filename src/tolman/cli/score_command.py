@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tolman.cli.shared import Subparsers, add_command, add_json, print_figures, say, write_json
+from tolman.cli.shared import (
+    Subparsers,
+    add_command,
+    add_json,
+    percent,
+    print_figures,
+    print_table,
+    say,
+    write_json,
+)
 
 if TYPE_CHECKING:
+    from tolman.bench.figures import Figures
     from tolman.bench.score import Scored
 
 
@@ -18,54 +29,100 @@ def register(commands: Subparsers) -> None:
         commands,
         "score",
         "score a file of predictions",
-        "Score predictions by a benchmark's rule. FILE (JSON lines or a JSON array) has per row id, "
-        "question_type, ground_truth, options and prediction. --rows gets every row with its score and "
-        "the answer that was read; --json the figures in percent: overall, its stderr, and per task. Rows "
-        "that carry peer_score (and peer_extracted) are compared with it: the JSON then counts how many "
-        "agree.",
-        "tolman score predictions.jsonl --rule official --rows scored.jsonl --json scores.json",
+        "Score predictions by a benchmark's rule, and by our strict rule beside it. FILE (JSON lines or a "
+        "JSON array) has per row id, question_type, ground_truth, options and prediction, and what else the "
+        "benchmark looks at. --rows gets every row with its score and the answer that was read; --json the "
+        "figures in percent: overall, micro and macro averages, denominator, failures to read, guesses, "
+        "dropped rows, and under `aggregate` the figures as the peer prints them. Rows that carry "
+        "peer_score (and peer_extracted) are compared with it: the JSON then counts how many agree.",
+        "tolman score predictions.jsonl --benchmark sparbench --rule vlmevalkit --rows scored.jsonl",
         run,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="predictions")
+    parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help="predictions")
     parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
     parser.add_argument(
         "--rule",
         default="official",
-        help="official, or strict: ours, which reads with care (default: %(default)s)",
+        help="official, strict (ours, which reads with care) or a peer's; hyphens are underscores "
+        "(default: %(default)s)",
     )
     parser.add_argument("--rows", type=Path, metavar="FILE", help="write the scored rows to FILE")
+    parser.add_argument("--list", action="store_true", help="list benchmarks and their rules, and do no more")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Read, score, print, write."""
     from tolman.bench.figures import figures_of
-    from tolman.bench.rows import read_rows, write_rows
+    from tolman.bench.rows import read_rows, scored_row, write_rows
     from tolman.bench.score import score_rows
 
-    scored = score_rows(read_rows(arguments.file), arguments.benchmark, arguments.rule)
-    figures = figures_of(scored.rows)
-    names = {"benchmark": arguments.benchmark, "rule": arguments.rule}
-    print_figures(f"{arguments.file.name} by the {arguments.rule} rule of {arguments.benchmark}", figures)
+    if arguments.list:
+        _list()
+        return
+    if arguments.file is None:
+        raise ValueError("name a FILE of predictions (or --list the benchmarks)")
+    rows = read_rows(arguments.file)
+    scored = score_rows(rows, arguments.benchmark, arguments.rule)
+    figures = figures_of(scored.rows, arguments.benchmark)
+    names = {"benchmark": arguments.benchmark, "rule": scored.rule}
+    print_figures(f"{arguments.file.name} by the {scored.rule} rule of {arguments.benchmark}", figures)
+    print(summary(figures))
+    strict = None if scored.rule == "strict" else _strict(rows, arguments.benchmark)
+    if strict is not None:
+        print(f"Beside it, strict: overall {percent(strict.overall)}; {summary(strict)}")
     agreement = agreeing(scored)
     if agreement is not None:
-        print(f"{agreement} of {len(scored.rows)} rows agree with the peer's.")
+        print(f"{agreement[0]} of {agreement[1]} rows agree with the peer's.")
     if arguments.rows is not None:
-        write_rows(arguments.rows, scored.rows)
+        write_rows(arguments.rows, (scored_row(row) for row in scored.rows))
         say(f"scored rows in {arguments.rows}")
-    agree = {} if agreement is None else {"agree": agreement}
-    write_json(arguments.json, names | figures.to_json() | agree | {"aggregate": scored.aggregate})
+    more: dict[str, Any] = {} if agreement is None else {"agree": agreement[0], "compared": agreement[1]}
+    more |= {} if strict is None else {"strict": strict.to_json()}
+    write_json(arguments.json, names | figures.to_json() | more | {"aggregate": scored.aggregate})
 
 
-def agreeing(scored: Scored) -> int | None:
-    """Rows whose `peer_score` (and `peer_extracted`, where given) equal ours; None where no row has one."""
-    known = [row for row in scored.rows if "peer_score" in row]
+def summary(figures: Figures) -> str:
+    """What an overall figure is taken over, in one line."""
+    parts = [
+        f"micro {percent(figures.micro)}, macro {percent(figures.macro)} over {figures.denominator} of "
+        f"{figures.total} rows",
+        f"no answer read in {percent(figures.failure_rate)} %",
+    ]
+    if figures.guessed:
+        parts.append(f"{figures.guessed} rows guessed by the published rule, counted with what a guess earns")
+    if figures.dropped:
+        parts.append(f"{figures.dropped} rows dropped by the published rule")
+    return "; ".join(parts)
+
+
+def agreeing(scored: Scored) -> tuple[int, int] | None:
+    """Of the rows whose `peer_score` is given: how many have ours (and our answer, where `peer_extracted` is
+    given), and how many there are; None where no row has one. Rows that a peer guesses or fails at have none.
+    """
+    known = [row for row in scored.rows if row.get("peer_score") is not None]
     if not known:
         return None
-    return sum(
-        bool(
-            abs(row["score"] - row["peer_score"]) < 1e-9
-            and row.get("peer_extracted", row["extracted"]) == row["extracted"]
-        )
-        for row in known
-    )
+    reads = any(row.get("peer_extracted") is not None for row in known)
+    return sum(_agrees(row, reads) for row in known), len(known)
+
+
+def _agrees(row: Mapping[str, Any], reads: bool) -> bool:
+    same = not reads or row.get("peer_extracted", row["extracted"]) == row["extracted"]
+    return bool(same and abs(row["score"] - row["peer_score"]) < 1e-9)
+
+
+def _strict(rows: Sequence[Mapping[str, Any]], benchmark: str) -> Figures | None:
+    """The strict rule's figures; None where it can grade no row."""
+    from tolman.bench.figures import figures_of
+    from tolman.bench.score import counted, find_rule, judge_rows
+
+    judged = judge_rows(rows, find_rule(benchmark, "strict").judge)
+    return figures_of(judged, benchmark) if counted(judged) else None
+
+
+def _list() -> None:
+    from tolman.bench.benchmark import registry, rule_names
+
+    lines = [[entry.title, name, " ".join(rule_names(entry))] for name, entry in registry().items()]
+    print_table("benchmarks", ["title", "--benchmark", "--rule"], lines)

@@ -157,6 +157,16 @@ def print_figures(title: str, figures: Figures) -> None:
         print(f"{figures.unanswered} questions went without an answer (their reasons are in the rows).")
     if figures.ungraded:
         print(f"{figures.ungraded} rows could not be graded and count in no average.")
+    if figures.maps is not None:
+        print(_maps_line(figures.to_json()["maps"]))
+
+
+def _maps_line(maps: Mapping[str, Any]) -> str:
+    """The maps drawn on the way to the answers, in a sentence."""
+    worth = f"{percent(maps['score'])} ± {percent(maps['stderr'])}"
+    return (
+        f"maps: {worth} of 100 (0 the best drawn blind, 100 the truth); {percent(maps['drawn'])} % drew one"
+    )
 
 
 def print_comparison(title: str, figures: Mapping[str, Any]) -> None:
@@ -177,6 +187,9 @@ def print_comparison(title: str, figures: Mapping[str, Any]) -> None:
     print_table(
         title, ["task", "n", "before", "after", "change", "chance", "best constant"], rows, total=True
     )
+    for name, side in (("before", before), ("after", after)):
+        if side.get("maps"):
+            print(f"{name}: {_maps_line(side['maps'])}")
 
 
 def _compared(
