@@ -82,9 +82,39 @@ def test_tokens_after_the_map_weigh_more(tmp_path: Path, normalise: str, micro: 
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_blind_questions_show_no_clip_and_teach_only_what_follows_the_map(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    data = write_dataset(tmp_path / "data")
+    overrides = ["objective.options.blind=3", "objective.options.recall=true", "batch.clips=1"]
+    recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), overrides))
+    objective = Sft(recipe, policy, load_corpus(recipe.data))
+    seen, blind = objective.batch(0).parts
+    assert (objective.batch(0).samples, len(seen.clips), len(blind.clips)) == (5, 1, 3)
+    assert all(node.clip is None for tree in blind.clips for node in tree.tree.nodes)
+    for tree in blind.clips:
+        (weights,) = tree.advantages
+        ids = tree.tree.nodes[tree.completion_nodes[0]].token_ids
+        learnt = [token for token, weight in zip(ids, weights, strict=True) if weight]
+        recall = recalled(tree.questions[0])
+        assert policy.tokenizer.decode(learnt) == (
+            f"{recall}</think><answer>{tree.questions[0].answer}</answer><|im_end|>"
+        )
+    drawn = [[tree.questions for tree in objective.batch(step).parts[1].clips] for step in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    total = sum(float(objective.loss(part).loss.detach()) for part in (seen, blind))
+    weights, terms = [], []
+    for tree in (*seen.clips, *blind.clips):
+        log_probs = flat_log_probs(tree_scores_of(policy, [tree])).detach()
+        own = torch.tensor([weight for of_one in tree.advantages for weight in of_one])
+        weights.append(own)
+        terms.append(-(own * log_probs).sum())
+    assert total == pytest.approx(float(sum(terms) / torch.cat(weights).sum()), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ("blind=-1", "blind must be at least 0, got -1"),
         ("after_map=0.0", "after_map must be positive, got 0"),
         ("after_map=nan", "after_map must be positive, got nan"),
     ],

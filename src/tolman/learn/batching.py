@@ -21,7 +21,7 @@ from tolman.learn.clips import ClipStore
 from tolman.learn.corpus import ClipQuestions, Drawn
 from tolman.learn.encoder import ClipEncoder
 from tolman.learn.objective import Skipped
-from tolman.learn.recipe import Recipe
+from tolman.learn.sections import Recipe, Selection
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, Prompt, build_prompt, encode_clip, encode_text
@@ -106,13 +106,13 @@ def split(clips: Sequence[ClipTree], size: int) -> list[list[ClipTree]]:
 class Reader:
     """Reads drawn clips and puts them and their questions into trees."""
 
-    def __init__(self, recipe: Recipe, policy: Policy) -> None:
+    def __init__(self, recipe: Recipe | Selection, policy: Policy) -> None:
         template = recipe.model.template
         if template not in TEMPLATES:
             raise ValueError(f"model.template is {template!r}; valid choices: {', '.join(sorted(TEMPLATES))}")
         self.policy, self.template = policy, template
         frames = recipe.data.frames or policy.frames
-        self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
+        self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20, recipe.data.isolate)
         self.encoder = ClipEncoder(policy, self.store, recipe.data.features_mb << 20)
 
     def read(self, drawn: Sequence[Drawn]) -> tuple[list[ClipTree], list[Skipped]]:
@@ -127,7 +127,11 @@ class Reader:
             trees.append(_tree(clip, questions, self._prompts(questions, encoded)))
         return trees, skipped
 
-    def _prompts(self, questions: Sequence[Question], encoded: ClipInput) -> list[Prompt]:
+    def unseen(self, clip: ClipQuestions, questions: tuple[Question, ...]) -> ClipTree:
+        """A tree that asks without showing the clip."""
+        return _tree(clip, questions, self._prompts(questions, None))
+
+    def _prompts(self, questions: Sequence[Question], encoded: ClipInput | None) -> list[Prompt]:
         return [build_prompt(self.policy, asked, encoded, self.template) for asked in questions]
 
     def shuffled_prompts(self, clip: ClipTree, rng: np.random.Generator) -> list[Prompt]:

@@ -21,8 +21,10 @@ from tolman.learn.corpus import Corpus, draw
 from tolman.learn.loss import BatchCount, divisors, nll
 from tolman.learn.objective import Batch, LossOutput
 from tolman.learn.recipe import Recipe
+from tolman.learn.seeds import stream_seed
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import encode_text
+from tolman.questions.question import Question
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,15 @@ class Sft:
             raise ValueError(f"objective.options.turns must be -1 (all), 0 (none) or more, got {self.turns}")
         self.recall = bool(recipe.objective.options.get("recall", False))
         self.after_map = float(recipe.objective.options.get("after_map", 1.0))
+        self.blind = int(recipe.objective.options.get("blind", 0))
         if not self.after_map > 0:
             raise ValueError(f"objective.options.after_map must be positive, got {self.after_map:g}")
-        if self.turns and (self.recall or self.after_map != 1):
-            raise ValueError("objective.options.turns learns the rows' own turns, not recall or after_map")
+        if self.blind < 0:
+            raise ValueError(f"objective.options.blind must be at least 0, got {self.blind}")
+        if self.turns and (self.recall or self.after_map != 1 or self.blind):
+            raise ValueError(
+                "objective.options.turns learns the rows' own turns: no recall, after_map or blind"
+            )
         if self.turns:
             for clip in corpus.training:
                 for question in clip.questions:
@@ -75,20 +82,38 @@ class Sft:
                 if self.turns:
                     self._add_turns(clip, index)
                 else:
-                    text = self.reader.gold_text(question, self.recall)
-                    ids = self.reader.text_ids(text)
-                    clip.add_completion(index, ids, self._weights(text, len(ids)))
-        lengths = [length for clip in clips for length in clip.lengths]
+                    self._add_gold(clip, index, question, 1.0)
+        blind = self._blind(step)
+        lengths = [length for clip in (*clips, *blind) for length in clip.lengths]
         count = BatchCount(len(lengths), sum(lengths), max(lengths, default=0))
-        mean = float(_weights(clips).mean()) if lengths else 1.0
-        parts = [SftPart(part, count, mean) for part in split(clips, size.micro_clips)]
-        return Batch(parts, samples=sum(len(clip.questions) for clip in clips), skipped=skipped)
+        mean = float(_weights([*clips, *blind]).mean()) if lengths else 1.0
+        parts = [SftPart(part, count, mean) for part in (*split(clips, size.micro_clips), blind) if part]
+        samples = sum(len(clip.questions) for clip in (*clips, *blind))
+        return Batch(parts, samples=samples, skipped=skipped)
 
-    def _weights(self, text: str, length: int) -> list[float]:
+    def _blind(self, step: int) -> list[ClipTree]:
+        """The questions without clips, each a tree of its own."""
+        seed = stream_seed(self.recipe.run.seed, 0, "blind")
+        drawn = draw(self.corpus.training, seed, step, self.blind, 1) if self.blind else []
+        trees = [self.reader.unseen(clip, questions) for clip, questions in drawn]
+        for tree in trees:
+            self._add_gold(tree, 0, tree.questions[0], 0.0)
+        return trees
+
+    def _add_gold(self, clip: ClipTree, index: int, question: Question, of_map: float) -> None:
+        """Hang the gold completion below question number `index`; of_map: what a token up to the map's end
+        weighs."""
+        text = self.reader.gold_text(question, self.recall)
+        ids = self.reader.text_ids(text)
+        clip.add_completion(index, ids, self._weights(text, len(ids), of_map))
+
+    def _weights(self, text: str, length: int, of_map: float) -> list[float]:
         """What each of a completion's `length` tokens weighs."""
         drawn, close, _ = text.rpartition(CLOSE)
-        first = len(encode_text(self.policy, drawn + close)) if close else length
-        return [1.0] * first + [self.after_map] * (length - first)
+        if not close:
+            return [1.0] * length
+        first = len(encode_text(self.policy, drawn + close))
+        return [of_map] * first + [self.after_map] * (length - first)
 
     def _add_turns(self, clip: ClipTree, index: int) -> None:
         """The conversation below question number `index`; model turns before the last ones carry no loss."""
