@@ -89,6 +89,9 @@ def tasks(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any]
             number(before["best_constant"]),
         ]
     )  # fmt: skip
+    if before["maps"]:
+        sides = [pair(side["maps"]["score"], side["maps"]["stderr"]) for side in (before, after)]
+        rows.append(["maps", str(before["maps"]["n"]), *sides, "", "", ""])
     return table(["task", "n", "before", "after", "change", "chance", "best constant"], rows)
 
 
@@ -126,6 +129,8 @@ def watching() -> str:
     ]  # fmt: skip
     overall = [pair(run["overall"], run["stderr"]) for run in runs.values()]
     rows.append(["overall", *overall, "", number(runs["true"]["best_constant"])])
+    drawn = [pair(run["maps"]["score"], run["maps"]["stderr"]) for run in runs.values()]
+    rows.append(["maps", *drawn, "", ""])
     return table(["task", "its clip", "no clip", "another room's clip", "chance", "best constant"], rows)
 
 

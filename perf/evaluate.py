@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from sizes import SIZES, bandwidth, by_turns, make_policy, pick_device, stock_inputs
+from tolman.bench.backends.in_process import InProcess
 from tolman.bench.evaluate import evaluate
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import build_prompt, encode_clip
@@ -48,7 +49,7 @@ def main() -> None:
         def ours(batch: int = 32) -> list[dict[str, Any]]:
             tokens = arguments.tokens
             return evaluate(
-                policy, questions, folder, template="map", max_new_tokens=tokens, batch=batch
+                InProcess(policy), questions, folder, template="map", max_new_tokens=tokens, batch=batch
             ).rows
 
         def stock() -> None:

@@ -15,7 +15,11 @@ import torch
 
 from policy_tiny import tiny_policy
 from tolman.bench import evaluate as module
-from tolman.bench.evaluate import answer_text, evaluate, other_scenes, write_evaluations
+from tolman.bench import frames
+from tolman.bench.backends import in_process
+from tolman.bench.backends.in_process import InProcess
+from tolman.bench.evaluate import answer_text, evaluate, write_evaluations
+from tolman.bench.frames import Sampling, other_scenes, shuffled
 from tolman.policy.generate import Sample, generate
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt
@@ -68,12 +72,12 @@ class Script:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, policy: Policy, answers: dict[int, str]) -> Script:
     script = Script(policy, answers)
-    monkeypatch.setattr(module, "generate", script)
+    monkeypatch.setattr(in_process, "generate", script)
     return script
 
 
 def run(policy: Policy, questions: list[Question], root: Path, **options: Any) -> module.Evaluation:
-    return evaluate(policy, questions, root, **{"template": "map", "max_new_tokens": 8} | options)
+    return evaluate(InProcess(policy), questions, root, **{"template": "map", "max_new_tokens": 8} | options)
 
 
 def test_scores_rows_in_order_with_one_decode_per_clip(
@@ -93,7 +97,7 @@ def test_scores_rows_in_order_with_one_decode_per_clip(
         reads[Path(path).name] += 1
         return read_clip(path, **options)
 
-    monkeypatch.setattr(module, "read_clip", counted)
+    monkeypatch.setattr(frames, "read_clip", counted)
     out = clips / "run" / "predictions.jsonl"
     steps: list[tuple[int, int]] = []
     found = run(
@@ -109,7 +113,7 @@ def test_scores_rows_in_order_with_one_decode_per_clip(
     assert script.batches == [2, 2]  # a clip's questions stay together
     assert script.clips[1] is script.clips[3]
     assert script.clips[1] is not script.clips[2]
-    assert steps == [(2, 4), (4, 4)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     # counting 2 of 3, direction 1: (2/3 + 1) / 2
     assert found.figures.overall == pytest.approx(100 * 5 / 6)
     written = [json.loads(line) for line in out.read_text().splitlines()]
@@ -167,7 +171,7 @@ def test_the_benchmarks_own_prompt(monkeypatch: pytest.MonkeyPatch, policy: Poli
         prompts.extend(policy.tokenizer.decode(prompt.question_ids) for prompt in given)
         return [[Sample((1,), "A", torch.zeros(1), True)] for _ in given]
 
-    monkeypatch.setattr(module, "generate", spy)
+    monkeypatch.setattr(in_process, "generate", spy)
     run(policy, [ask(1, "a", "A", "object_rel_direction_easy")], clips, template="vsibench")
     assert prompts[0].startswith(
         "These are frames of a video.\nQuestion 1?\nOptions:\nA. left\nB. right\n"
@@ -175,10 +179,31 @@ def test_the_benchmarks_own_prompt(monkeypatch: pytest.MonkeyPatch, policy: Poli
     )
 
 
+def test_another_benchmark_has_its_own_words_and_rule(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    prompts: list[str] = []
+
+    def spy(policy: Policy, given: Sequence[Prompt], group: int, **options: Any) -> list[list[Sample]]:
+        prompts.extend(policy.tokenizer.decode(prompt.question_ids) for prompt in given)
+        return [[Sample((1,), "I say B", torch.zeros(1), True)] for _ in given]
+
+    monkeypatch.setattr(in_process, "generate", spy)
+    asked = [
+        replace(ask(k, "ab"[k - 1], "B"), question_type="Pose", options=("A. x", "B. y")) for k in (1, 2)
+    ]
+    found = run(policy, asked, clips, template="stibench", benchmark="stibench")
+    assert prompts[0].startswith("Question 1?\n(A) x\n(B) y\nPlease output only the option letter!")
+    assert found.figures.overall == 100.0  # its official rule takes the last character
+    assert list(found.figures.tasks) == ["Pose"]
+    write_evaluations(clips / "evaluation.json", {"before": found, "after": found})
+    assert json.loads((clips / "evaluation.json").read_text())["difference"]["tasks"]["Pose"]["p"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clip_source": "wrong"}, "'wrong' is not one of true, none, other"),
+        ({"clip_source": "wrong"}, "'wrong' is not one of true, none, one, shuffled, other"),
         ({"template": "wrong"}, "unknown template 'wrong'; known: .*map.*vsibench"),
         ({"batch": 0}, "batch must be at least 1"),
         ({"rule": "robust"}, "it has: official, strict"),
@@ -228,7 +253,7 @@ def test_two_evaluations_with_their_difference(
 
 
 def test_a_real_policy_answers_greedily(policy: Policy, clips: Path) -> None:
-    assert module.generate is generate
+    assert in_process.generate is generate
     questions = [ask(1, "a"), ask(2, "b"), ask(3, "a")]
     first = run(policy, questions, clips, batch=2)
     second = run(policy, questions, clips, batch=3)
@@ -252,7 +277,7 @@ def test_asked_together_or_one_by_one_the_answers_are_the_same(
             answers[int(words.partition("Question ")[2].partition("?")[0])] = sample.token_ids
         return found
 
-    monkeypatch.setattr(module, "generate", noted)
+    monkeypatch.setattr(in_process, "generate", noted)
     found = []
     for batch in (1, 3, 32):  # 1: one by one; 3: clip a's six questions in two parts; 32: all together
         answers.clear()
@@ -271,3 +296,107 @@ def test_a_clip_with_more_questions_than_a_batch_is_asked_in_equal_parts(
     run(policy, questions, clips, batch=8)
     # 10 about a: 5 and 5; 2 about b fit beside the second part
     assert script.batches == [5, 7]
+
+
+def test_one_frame_and_shuffled_frames(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, tmp_path: Path
+) -> None:
+    greys = np.arange(20, 240, 20, dtype=np.uint8)  # 11 frames, two a second
+    write_clip(tmp_path / "a.mp4", np.tile(greys[:, None, None, None], (1, 56, 84, 3)), 2.0, crf=0)
+    shown: dict[str, Any] = {}
+    for source in ("true", "one", "shuffled"):
+        script = scripted(monkeypatch, policy, {1: "3"})
+        shown[source] = run(policy, [ask(1, "a")], tmp_path, clip_source=source).rows[0]
+        shown[source]["clip"] = script.clips[1]
+    # 4 of 11 frames: 0, 3.33, 6.67 and 10, rounded; the middle one of four is the second
+    assert shown["true"]["frame_times"] == [0.0, 1.5, 3.5, 5.0]
+    assert (shown["one"]["frame_times"], shown["one"]["frames"]) == ([1.5], 1)
+    mixed = shown["shuffled"]
+    assert sorted(mixed["frame_times"]) == [0.0, 1.5, 3.5, 5.0]
+    assert mixed["frame_times"] != [0.0, 1.5, 3.5, 5.0]
+    assert mixed["clip"].step_seconds == shown["true"]["clip"].step_seconds  # as if nothing had happened
+    straight, turned = (shown[source]["clip"].pixels for source in ("true", "shuffled"))
+    assert not torch.equal(straight, turned)
+    seen = frames.show(tmp_path, "a.mp4", Sampling(4), "shuffled", seed=0)
+    assert seen.source_T.tolist() == mixed["frame_times"]
+    for rgb_HWC, seconds in zip(seen.rgb_THWC, seen.source_T, strict=True):
+        assert rgb_HWC.mean() == pytest.approx(20 + 40 * seconds, abs=2)  # its frame, two a second
+    assert shown["one"]["frame_size"] == [56, 84]
+
+
+def test_shuffled_is_never_the_true_order() -> None:
+    for count in (2, 3, 5):
+        for seed in range(20):
+            order = shuffled(count, np.random.default_rng(seed)).tolist()
+            assert sorted(order) == list(range(count))
+            assert order != sorted(order)
+    assert shuffled(1, np.random.default_rng(0)).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "times", "size"),
+    [
+        (Sampling(frames=2), [0.0, 5.0], [112, 168]),
+        (Sampling(frames=3, rule="interior"), [1.0, 2.5, 4.0], [112, 168]),  # 11 k / 4 = 2.75, 5.5, 8.25
+        (Sampling(frames=2, rule="middle"), [1.0, 4.0], [112, 168]),  # 11 / 4 and 3 · 11 / 4 = 2.75, 8.25
+        (Sampling(None, fps=1.0), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [112, 168]),
+        (Sampling(3, fps=1.0, size=(28, 56)), [0.0, 2.5, 5.0], [28, 56]),
+    ],
+)
+def test_frames_are_explicit_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+    policy: Policy,
+    tmp_path: Path,
+    sampling: Sampling,
+    times: list[float],
+    size: list[int],
+) -> None:
+    write_clip(tmp_path / "a.mp4", np.full((11, 112, 168, 3), 99, np.uint8), 2.0)
+    script = scripted(monkeypatch, policy, {1: "3"})
+    found = run(policy, [ask(1, "a")], tmp_path, sampling=sampling)
+    row = found.rows[0]
+    assert (row["frame_times"], row["frame_size"]) == (times, size)
+    patch, steps = policy.patch_spec.patch, -(-len(times) // 2)
+    assert script.clips[1].grid_thw.tolist() == [steps, size[0] // patch, size[1] // patch]
+    told = [found.settings[name] for name in ("frames", "fps", "sampling", "rule")]
+    assert told == [sampling.frames, sampling.fps, sampling.rule, "official"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frames": None}, "how many frames"),
+        ({"frames": 0}, "must be above 0"),
+        ({"frames": 2, "fps": -1.0}, "must be above 0"),
+        ({"frames": 2, "rule": "best"}, "unknown sampling rule 'best'; known: uniform, interior, middle"),
+        ({"frames": 2, "fps": 1.0, "rule": "middle"}, "give no fps"),
+    ],
+)
+def test_samplings_out_of_range(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**arguments)
+
+
+def test_questions_about_images_are_refused(policy: Policy, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="question 1 is about images"):
+        run(policy, [replace(ask(1, "a"), data_type="images")], tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../a.mp4", "x/../../a.mp4"])
+def test_clips_outside_the_folder_are_refused(policy: Policy, tmp_path: Path, path: str) -> None:
+    with pytest.raises(ValueError, match="lies outside"):
+        run(policy, [replace(ask(1, "a"), path=path)], tmp_path)
+
+
+def test_an_unreadable_clip_is_a_row_on_disk(policy: Policy, clips: Path) -> None:
+    out = clips / "p.jsonl"
+    run(policy, [ask(1, "broken"), ask(2, "a")], clips, out=out)
+    rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert (rows[1]["unanswered"], rows[1]["raw"], rows[1]["score"], rows[1]["frames"]) == (
+        True,
+        None,
+        0.0,
+        0,
+    )
+    assert rows[1]["reason"].startswith("clip cannot be read")
+    assert rows[2]["tokens"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from chat_world import serving, words_of
 from policy_tiny import tiny_policy
 from tolman.cli.main import main
 from tolman.policy.load import save_policy
@@ -56,10 +57,81 @@ def test_films_the_scenes_once_asks_and_reports(
 def test_what_is_shown_can_be_taken_away(place: Path, tmp_path: Path) -> None:
     videos = ["--videos", str(place / "data")]
     for clip, shown in (("none", False), ("other", True)):
-        found = evaluate(place, tmp_path, *videos, "--clip", clip)
+        found = evaluate(place, tmp_path, *videos, "--clip", clip, "--limit", "4")
         assert found["clip_source"] == clip
         rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
         assert all((row["clip_shown"] != "") == shown and row["clip_shown"] != row["clip"] for row in rows)
+
+
+def test_frames_are_chosen_and_a_run_is_resumed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = [
+        "--videos",
+        str(place / "data"),
+        "--frames",
+        "2",
+        "--sampling",
+        "middle",
+        "--resolution",
+        "56x56",
+    ]
+    found = evaluate(place, tmp_path, *shown, "--limit", "4")
+    assert [found[name] for name in ("frames", "sampling", "resolution")] == [2, "middle", [56, 56]]
+    file = tmp_path / "predictions.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines]
+    # 4 frames at 2 a second: the middles of two halves are frames 1 and 3
+    assert all((row["frame_times"], row["frame_size"]) == ([0.5, 1.5], [56, 56]) for row in rows)
+    file.write_text("".join(lines[:2]) + lines[2][:40])
+    assert evaluate(place, tmp_path, *shown, "--limit", "4", "--resume") == found
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [row["id"] for row in rows]
+    base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), "--out", str(tmp_path)]
+    model = ["--model", str(place / "policy"), "--template", "direct", "--max-new-tokens", "6"]
+    assert main([*base, *model, *shown, "--limit", "3", "--resume"]) == 2
+    assert "cannot resume" in capsys.readouterr().err
+    assert main(["score", str(tmp_path), "--json", str(tmp_path / "again.json")]) == 0
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["overall"] == pytest.approx(found["overall"])
+
+
+def test_a_model_behind_a_server(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), "--out", str(tmp_path)]
+    base += ["--videos", str(place / "data"), "--limit", "3"]
+    with serving(lambda body: "3") as world:
+        server = ["--server", world.url, "--model", "tiny", "--frames", "3", "--concurrency", "2"]
+        assert main([*base, *server, "--json", str(tmp_path / "figures.json")]) == 0
+        assert main([*base, "--server", world.url]) == 2
+        assert "--server needs --model NAME" in capsys.readouterr().err
+        assert main([*base, *server, "--device", "cuda"]) == 2
+        assert "--device is for a model in this process" in capsys.readouterr().err
+    assert main([*base, "--rate", "60"]) == 2
+    assert "are for a --server" in capsys.readouterr().err
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert (found["model"], found["template"], found["frames"]) == ("tiny", "vsibench", 3)
+    assert len(world.got) == found["total"] == 3
+    assert all(words_of(body).startswith("These are frames of a video.") for body in world.got)
+    assert {body["max_tokens"] for body in world.got} == {16}
+    assert {len(body["messages"][0]["content"]) for body in world.got} == {4}
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert [row["raw"] for row in rows] == ["3"] * 3
+    assert main([*base, "--vllm"]) == 2
+    assert "--vllm needs --model" in capsys.readouterr().err
+
+
+def test_an_audit(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluate(place, tmp_path, "--videos", str(place / "data"), "--audit", "--limit", "6")
+    assert set(found["views"]) == {"true", "none", "one", "shuffled", "other"}
+    assert sum(found["categories"]["overall"].values()) == pytest.approx(100)
+    assert found == json.loads((tmp_path / "audit.json").read_text())
+    assert "llm-answerable" in capsys.readouterr().out
+    frames = {}
+    for source in found["views"]:
+        lines = (tmp_path / source / "predictions.jsonl").read_text().splitlines()
+        assert len(lines) == 6
+        frames[source] = {json.loads(line)["frames"] for line in lines}
+    assert frames == {"true": {4}, "none": {0}, "one": {1}, "shuffled": {4}, "other": {4}}
+    assert main(["report", str(tmp_path)]) == 0
 
 
 def test_an_earlier_run_is_compared_with(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tolman.data.gold import gold_completion
 from tolman.data.rows import read_questions
-from tolman.data.validate import ValidationReport, validate, wrong_answer
+from tolman.data.validate import ANSWER_REWARDS, ValidationReport, validate, wrong_answer
 from tolman.questions.question import Question
 from tolman.reward.graded import Graded
 from tolman.reward.registry import REWARDS
@@ -100,3 +101,51 @@ class TestValidate:
         rows = read_questions(shared_data / "benchmarks" / "video_r1_format" / "eval_vsibench.json")
         report = validate(rows, REWARDS["accuracy"]())
         assert report.passed == report.total, str(report)
+
+
+BOX, TRACK = [1, 2, 30, 40], {"1": [1, 2, 30, 40], "2": [2, 2, 31, 40]}
+KEYED = {
+    "key_frames": [{"idx": 7, "time": 3.0}, {"idx": 9, "time": 4.0}],
+    "key_items": {"7": {"chair": [[0.1, 0.2, 0.6, 0.8]]}, "9": {"chair": [[0.1, 0.2, 0.5, 0.8]]}},
+    "image_size": [100, 100],
+}
+CORNERS = {"chair": [[0, 0, 0.5, 0.5]], "table": [[2, 2, 3.5, 3]]}
+ROWS = {
+    "accuracy": question(),
+    "soft_choice": question("A,B", options=["A. a", "B. b", "C. c"]),
+    "ocr": question("EXIT", options=None, problem_type="OCR"),
+    "free_form": question("left", options=None, problem_type="free-form"),  # a word has no pairs of words
+    "regression": question("2.5", options=None, problem_type="regression"),
+    "temporal_iou": question('{"time": [1.5, 3]}', options=None, problem_type="temporal grounding"),
+    "box_iou": question(json.dumps({"boxes": BOX}), options=None, problem_type="spatial grounding"),
+    "spatio_temporal_iou": question(
+        json.dumps({"time": [1, 3], "boxes": TRACK}), options=None, problem_type="spatial-temporal grounding"
+    ),
+    "tracking": question(json.dumps({"boxes": TRACK}), options=None, problem_type="tracking"),
+    "spacer_accuracy": question(cognitive_map={"chair": [[1, 2]], "table": [[7, 7]]}),
+    "map": question(cognitive_map={"chair": [[1, 2], [8, 1]], "table": [[7, 7]]}),
+    "layout": question(layout=CORNERS),
+    "format": question(),
+    "evidence_format": question(task="General video QA MCQ"),
+    "evidence_times": question(**KEYED),
+    "evidence_boxes": question(**KEYED),
+    "evidence_segment": question("[2, 5]", options=None, problem_type="temporal grounding", **KEYED),
+    "keyframes": question(**KEYED),
+}
+"""A row that each reward can grade. The rest need a judge or an embedding (two consistency rewards, semantic
+similarity), pay for a length (length) or for form in half marks (answer_structure)."""
+ELSEWHERE = {
+    "think_answer_consistency", "semantic_consistency", "semantic_similarity", "length", "answer_structure",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(REWARDS) - ELSEWHERE))
+def test_gold_earns_full_marks_under_every_reward_and_a_wrong_answer_none(name: str) -> None:
+    report = validate([ROWS[name]], REWARDS[name](), catches_wrong=name in ANSWER_REWARDS)
+    assert report.passed == 1, str(report)
+
+
+@pytest.mark.parametrize("name", sorted(set(ROWS) - ANSWER_REWARDS - {"evidence_segment"}))
+def test_rewards_that_do_not_judge_the_answer_are_named_as_such(name: str) -> None:
+    report = validate([ROWS[name]], REWARDS[name]())
+    assert "earns full marks" in str(report)  # so they may not stand for the accuracy of a recipe

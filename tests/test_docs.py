@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ def test_tables_are_up_to_date() -> None:
 
 
 def test_every_dependency_has_a_line() -> None:
-    import re
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -30,11 +30,29 @@ def test_every_dependency_has_a_line() -> None:
 
 
 def test_every_recipe_is_parsed_and_named_in_no_path_of_this_machine() -> None:
-    from tolman.learn.recipe import load_recipe
+    from tolman.learn.stages import load_stages
 
     recipes = sorted((ROOT / "recipes").glob("*.toml"))
     assert len(recipes) >= 5
     for file in [*recipes, ROOT / "src" / "tolman" / "cli" / "quickstart.toml"]:
-        recipe = load_recipe(file)
-        assert not recipe.data.path.startswith("/")
-        assert not recipe.model.path.startswith("/")
+        for stage in load_stages(file):
+            assert not stage.data.path.startswith("/")
+            assert not stage.model.path.startswith("/")
+
+
+def test_the_example_of_stages_parses() -> None:
+    import tomllib
+
+    from tolman.learn.stages import parse_stages
+
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert [stage.run.name for stage in parse_stages(tomllib.loads(example))] == ["01-choose", "02-grpo"]
+
+
+def test_every_method_has_its_recipe_in_the_table() -> None:
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`recipes/([\w.-]+)\.toml`", text))
+    there = {file.stem for file in (ROOT / "recipes").glob("*.toml")}
+    assert named <= there
+    assert {name for name in there if not name.startswith("starter")} <= named

@@ -43,7 +43,9 @@ def test_only_the_newest_are_kept_in_order(tmp_path: Path) -> None:
     assert [folder.name for folder in step_folders(tmp_path)] == ["step-00000010", "step-00000100"]
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "optimiser.pt", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.policy.safetensors", "optimiser.safetensors", "state.json", "manifest.json"]
+)
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
     layer, optimiser = trained()
     path = save_step(tmp_path, 1, {"policy": layer}, optimiser, keep=2)
@@ -78,7 +80,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
 
 def test_what_a_kill_leaves_behind_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".incomplete-step-00000002").mkdir()
-    (tmp_path / ".incomplete-step-00000002" / "weights.pt").write_text("half")
+    (tmp_path / ".incomplete-step-00000002" / "weights.policy.safetensors").write_text("half")
     assert step_folders(tmp_path) == []
     layer, optimiser = trained()
     save_step(tmp_path, 2, {"policy": layer}, optimiser, keep=1)
@@ -124,7 +126,7 @@ def test_manifest_lists_every_file(tmp_path: Path) -> None:
     layer, optimiser = trained()
     path = save_step(tmp_path, 1, {"policy": layer}, optimiser, keep=1)
     assert set(json.loads((path / "manifest.json").read_text())) == {
-        "weights.pt",
-        "optimiser.pt",
+        "weights.policy.safetensors",
+        "optimiser.safetensors",
         "state.json",
     }

@@ -115,3 +115,52 @@ def test_questions_that_a_reward_cannot_grade_count_as_bad(tmp_path: Path) -> No
         check_gold(corpus, rewards, drop=False)
     [clip] = check_gold(corpus, rewards, drop=True).training
     assert [question.problem_id for question in clip.questions] == ["mapped"]
+
+
+def several(problem_id: str, answer: str) -> dict[str, object]:
+    return question_row(problem_id, "a.mp4", 1) | {
+        "problem_type": "multiple choice",
+        "options": ["A. a", "B. b", "C. c"],
+        "solution": f"<answer>{answer}</answer>",
+        "cognitive_map": None,
+    }
+
+
+def test_the_recipes_own_reward_says_what_full_marks_are(tmp_path: Path) -> None:
+    corpus = load_corpus(Data(path=str(write(tmp_path, [several("two", "A,C"), several("one", "B")]))))
+    with pytest.raises(ValueError, match=r"1 of 2 .*the first is two"):  # plain accuracy wants one letter
+        check_gold(corpus, Composed([Part("accuracy", REWARDS["accuracy"]())]), drop=False)
+    soft = Composed([Part("soft_choice", REWARDS["soft_choice"]()), Part("format", REWARDS["format"]())])
+    assert check_gold(corpus, soft, drop=False) == corpus
+
+
+def test_a_reward_for_some_rows_is_not_asked_about_others(tmp_path: Path) -> None:
+    span = several("span", "[1.5, 3]") | {"problem_type": "temporal grounding", "options": None}
+    corpus = load_corpus(Data(path=str(write(tmp_path, [several("letter", "B"), span]))))
+    spans, letters = (
+        {"problem_type": ["temporal grounding"]},
+        {"problem_type": ["multiple choice", "numerical"]},
+    )
+    parts = [
+        Part("accuracy", REWARDS["accuracy"](), 1.0, letters),
+        Part("temporal_iou", REWARDS["temporal_iou"](), 1.0, spans),
+    ]
+    assert check_gold(corpus, Composed(parts), drop=False) == corpus
+    letter, grounded = corpus.training[0].questions
+    right = "<think></think><answer>B</answer>"
+    assert Composed(parts).grade(right, letter).total == 1.0
+    assert Composed(parts).grade("<answer>1.5 to 3</answer>", grounded).total == 1.0
+    assert Composed(parts).grade(right, letter).parts["temporal_iou"].reason == "not for rows like this one"
+    everywhere = [Part(part.name, part.reward) for part in parts]
+    with pytest.raises(ValueError, match=r"1 of 2 .*letter"):
+        check_gold(corpus, Composed(everywhere), drop=False)
+    with pytest.raises(ValueError, match=r"only.task must be a list of values"):
+        Part("format", REWARDS["format"](), 1.0, {"task": "x"})
+
+
+def test_data_types_are_a_filter(tmp_path: Path) -> None:
+    rows = [several("film", "A"), several("photo", "A") | {"data_type": "image", "path": "b.jpg"}]
+    [clip] = load_corpus(Data(path=str(write(tmp_path, rows)), data_types=("video",))).training
+    assert clip.name == "a.mp4"
+    with pytest.raises(ValueError, match="no data_type 'sound'; it has: image, video"):
+        load_corpus(Data(path=str(tmp_path), data_types=("sound",)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,13 @@ def test_rows_are_checked_before_training(tmp_path: Path) -> None:
     for kind, key in (("dpo", "chosen"), ("kto", "label")):
         with pytest.raises(ValueError, match=f"question 0-0: `{key}`"):
             train(parse_recipe(table(kind, plain, tmp_path)), policy=tiny_policy())
+
+
+def test_reasoning_of_video_r1s_rows_is_one_turn() -> None:
+    asked = Question.from_row(
+        {"problem_id": 7, "problem": "?", "problem_type": "OCR", "path": "a.mp4", "options": [],
+         "process": "<think>It says so.</think>", "solution": "<answer>EXIT</answer>"}
+    )  # fmt: skip
+    assert read_turns(asked) == [("assistant", "<think>It says so.</think>\n<answer>EXIT</answer>")]
+    with pytest.raises(ValueError, match="`turns` must be a list of turns, got None"):
+        read_turns(replace(asked, extra={"process": " "}))

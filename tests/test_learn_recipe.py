@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from learn_world import rl_table, sft_table
 from tolman.learn import sections
 from tolman.learn.config import write_toml
-from tolman.learn.recipe import apply_overrides, load_recipe, parse_recipe, recipe_to_toml
+from tolman.learn.recipe import (
+    apply_overrides,
+    load_recipe,
+    parse_recipe,
+    parse_selection,
+    recipe_to_toml,
+)
+from tolman.learn.sections import Selection
+from tolman.learn.stages import load_stages
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SFT = sft_table(Path("data"), Path("runs"))
@@ -26,9 +34,12 @@ RL = rl_table(Path("data"), Path("runs"))
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.name)
 def test_every_shipped_recipe_parses_and_round_trips(file: Path) -> None:
-    recipe = load_recipe(file)
-    assert recipe.run.name == file.stem
-    assert parse_recipe(tomllib.loads(recipe_to_toml(recipe))) == recipe
+    stages = load_stages(file)
+    for stage in stages:
+        table = tomllib.loads(recipe_to_toml(stage))
+        assert (parse_selection if isinstance(stage, Selection) else parse_recipe)(table) == stage
+    run = stages[0].run
+    assert file.stem == (Path(run.out).name if run.name.startswith("01-") else run.name)
 
 
 def test_recipes_need_no_torch() -> None:
@@ -42,7 +53,7 @@ def test_every_field_has_a_docstring() -> None:
     source = Path(sections.__file__).read_text().splitlines()
     for name in vars(sections):
         kind = getattr(sections, name)
-        if dataclasses.is_dataclass(kind) and kind is not sections.Recipe:
+        if dataclasses.is_dataclass(kind) and kind not in (sections.Recipe, Selection):
             for field in dataclasses.fields(kind):
                 at = next(k for k, line in enumerate(source) if line.startswith(f"    {field.name}: "))
                 assert source[at + 1].strip().startswith('"""'), field.name
@@ -77,7 +88,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (SFT, "sampling.group=8", r"\[sampling\] would be ignored by objective 'sft'|max_new_tokens is missing"),
     (SFT, "rewards=[]", r"rewards must be a list of tables"),
     (RL, "sampling.group=1", r"sampling.group must be at least 2, got 1"),
-    (RL, "rewards.accuracy.name=acuracy", r"rewards.name is 'acuracy'; valid choices: accuracy, format"),
+    (RL, "rewards.accuracy.name=acuracy", r"'acuracy'; valid choices: accuracy, answer_structure"),
     (RL, "rewards.accuracy.options.rul=x", r"rewards.accuracy.options: .*rule"),
     (RL, "rewards.accuracy.options.rule=x", r"rewards.accuracy.options: .*'corrected', 'published'"),
     (RL, "rewards.0.weight=heavy", r"rewards\[0\].weight must be a number, got 'heavy'"),

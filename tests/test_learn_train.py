@@ -316,7 +316,9 @@ def test_answer_only_template_learns_the_answer_only(data: Path, tmp_path: Path)
     assert texts["map"] == (
         '<think><map>{"chair": [[1, 2], [1, 7]], "table": [[3, 3]]}</map></think><answer>1</answer><|im_end|>'
     )
-    with pytest.raises(ValueError, match=r"model.template is 'maps'; valid choices: direct, map"):
+    with pytest.raises(
+        ValueError, match=r"model.template is 'maps'; valid choices: direct, evidence, layout, map"
+    ):
         Reader(parse_recipe(apply_overrides(sft_table(data, tmp_path), ["model.template=maps"])), policy)
 
 

@@ -22,7 +22,7 @@ from tolman.learn.loss import Tokens, divisors, policy_gradient
 from tolman.learn.loss.divergence import position_divergence
 from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.rl import Rl, RlPart, group_numbers
-from tolman.learn.rollout import Sampled, comparable_answer, cut_after, grade_step
+from tolman.learn.rollout import Sampled, comparable_answer, cut_after, grade_group, weigh_step
 from tolman.learn.train import train
 from tolman.policy.forward import hidden_states, logits
 from tolman.policy.generate import Sample
@@ -180,13 +180,15 @@ def test_segments_reach_their_tokens() -> None:
     )
     advantage = PerSegment(mark="|", first=("first",), second=("second",), eps=0.0)
     step = [Sampled(QUESTION, [sample("x|a"), sample("ab")]), Sampled(QUESTION, [sample("|y"), sample("|z")])]
-    one, other = grade_step(step, composed, [], advantage, decode)
+    graded = [grade_group(one, composed, [], advantage, decode) for one in step]
+    one, other = weigh_step(graded, advantage, [True, True])
     high = 0.5**0.5
     assert one.token_advantages(0) == pytest.approx([high, high, 0.0])
     assert one.token_advantages(1) == pytest.approx([-high, -high])  # no mark: all first segment
     assert other.token_advantages(0) == pytest.approx([0.0, high])
     assert other.token_advantages(1) == pytest.approx([0.0, -high])
-    [plain] = grade_step(step[:1], composed, [], GroupMean(), decode)
+    whole = GroupMean()
+    [plain] = weigh_step([grade_group(step[0], composed, [], whole, decode)], whole, [True])
     assert plain.token_advantages(1) == [-0.5, -0.5]
 
 

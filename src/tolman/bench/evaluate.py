@@ -1,51 +1,35 @@
-"""Put questions about clips to a policy, greedily, and score what it answers.
+"""Put questions about clips to a backend, greedily, and score what it answers.
 
-Each clip is decoded and encoded once; questions about it share its pass through the towers. A clip that
-cannot be read leaves its questions unanswered, with the reason, and the benchmark's rule scores no answer.
-Predictions are on disk as soon as they are made.
+Each clip is decoded once, while the model answers about the ones before; questions about it go out together.
+A clip that cannot be read leaves its questions unanswered, with the reason, and the benchmark's rule scores
+no answer. Predictions are on disk as soon as they are made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
-import numpy as np
-
+from tolman.bench.backends.backend import Backend, Reply, Request
+from tolman.bench.benchmark import Benchmark, Judge, find_benchmark
 from tolman.bench.figures import Figures, compare, figures_of
+from tolman.bench.frames import Sampling, Shown, clip_paths, read_ahead
+from tolman.bench.predictions import Predictions
 from tolman.bench.score import find_rule
-from tolman.bench.vsibench import official_prompt, task_of
 from tolman.data.files import write_lines
-from tolman.policy.generate import Sample, generate
-from tolman.policy.policy import Policy
-from tolman.policy.prompt import TEMPLATES, build_prompt, encode_clip
-from tolman.policy.tree import ClipInput
+from tolman.data.rows import clip_path
+from tolman.policy.templates import TEMPLATES, question_text
 from tolman.questions.question import GridMap, Question
 from tolman.reward.answer import final_answer
-from tolman.video.clip import read_clip
 from tolman.video.errors import ClipError
 
-CLIP_SOURCES = ("true", "none", "other")
-OFFICIAL_TEMPLATE = "vsibench"
 Progress = Callable[[int, int], None]
-
-
-class Shown(NamedTuple):
-    """What a question is shown: the encoded clip (None: nothing), how many frames were decoded, and from
-    where.
-
-    reason: why there is no clip where there should be one.
-    """
-
-    clip: ClipInput | None
-    frames: int
-    path: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,16 +46,18 @@ class Evaluation:
 
 
 def evaluate(
-    policy: Policy,
+    backend: Backend,
     questions: Sequence[Question],
     clip_root: str | Path,
     *,
     clip_source: str = "true",
     template: str,
     max_new_tokens: int,
+    sampling: Sampling | None = None,
     batch: int = 32,
     progress: Progress | None = None,
     out: Path | None = None,
+    resume: bool = False,
     benchmark: str = "vsibench",
     rule: str = "official",
     seed: int = 0,
@@ -79,51 +65,56 @@ def evaluate(
 ) -> Evaluation:
     """Ask every question once, greedily, and score the answers.
 
-    clip_root: folder that `Question.path` is relative to. clip_source: `true`, `none` (no clip in the prompt)
-    or `other` (a clip of another scene, drawn from `seed`): what the last two still get right, the clip did
-    not teach. template: a name of `tolman.policy.prompt.TEMPLATES`, or `vsibench` for the benchmark's own
-    words. batch: most questions decoded together. progress: called with (done, total). out: JSONL file that
-    rows are appended to as they come (it is started anew). The text given to the rule is `answer_text` of the
-    output, recorded as `prediction` beside `raw`. true_maps: scene → its true map, written into the rows for
-    the report and never shown to the policy. Raises ValueError for unknown names, questions of no task of the
-    benchmark and, for `other`, a single scene.
+    clip_root: folder that `Question.path` is relative to. clip_source: one of `CLIP_SOURCES`: the true clip,
+    or what is shown in its place (`frames`), drawn from `seed`. template: a name of
+    `tolman.policy.templates.TEMPLATES`, or the benchmark's for its own words. sampling: the frames that are
+    shown; the backend's own where None. batch: most questions asked together. progress: called with (done,
+    total). out: JSONL file that rows are appended to as they come, see `Predictions`; resume: ask only what
+    it lacks. The text given to the rule is `answer_text` of the output, recorded as `prediction` beside
+    `raw`. true_maps: scene → its true map, written into the rows for the report and never shown to the
+    policy. Raises ValueError for unknown names, questions of no task of the benchmark, questions about
+    several images, clips outside `clip_root` and, for `other`, a single scene.
     """
-    judge = find_rule(benchmark, rule).judge
-    _check(questions, clip_source, template, batch)
-    paths = _clip_paths(questions, clip_source, seed)
-    maps = true_maps or {}
-    rows: dict[int, dict[str, Any]] = {}
-    stream = _start(out)
-    try:
-        for numbers, shown in _batches(policy, questions, paths, Path(clip_root), batch):
-            began = time.perf_counter()
-            asked = [k for k, sight in zip(numbers, shown, strict=True) if not sight.reason]
-            samples = _answer(
-                policy, questions, dict(zip(numbers, shown, strict=True)), asked, template, max_new_tokens
-            )
-            seconds = (time.perf_counter() - began) / max(1, len(asked))
-            for k, sight in zip(numbers, shown, strict=True):
-                row = {"clip_root": str(clip_root)} | _row(questions[k], sight, samples.get(k), seconds)
-                row["cognitive_map"] = row["cognitive_map"] or maps.get(questions[k].scene_id)
-                verdict = judge(row)
-                rows[k] = row | verdict._asdict() | {"reason": sight.reason or verdict.reason}
-                _append(stream, rows[k])
-            if progress is not None:
-                progress(len(rows), len(questions))
-    finally:
-        if stream is not None:
-            stream.close()
-    ordered = [rows[k] for k in range(len(questions))]
+    entry = find_benchmark(benchmark)
+    shown = sampling or backend.sampling
+    _check(entry, questions, template, batch)
+    if clip_source != "none":
+        _check_clips(questions, Path(clip_root))
     settings = {
-        "benchmark": benchmark,
+        "benchmark": entry.name,
         "rule": rule,
-        "model": policy.name,
+        "model": backend.name,
         "clip_source": clip_source,
         "template": template,
         "max_new_tokens": max_new_tokens,
-        "frames": policy.frames,
+        "frames": shown.frames,
+        "fps": shown.fps,
+        "resolution": shown.size,
+        "sampling": shown.rule,
+        "seed": seed,
     }
-    return Evaluation(ordered, figures_of(ordered), settings)
+    run = _Run(
+        entry, find_rule(benchmark, rule).judge, questions, clip_paths(questions, clip_source, seed),
+        Path(clip_root), template, true_maps or {}, {},
+    )  # fmt: skip
+    with ExitStack() as stack:
+        file = None
+        if out is not None:
+            file = stack.enter_context(Predictions(out, settings | {"questions": digest(questions)}, resume))
+            run.rows.update(file.rows)
+
+        def keep(request: Request, reply: Reply) -> None:
+            row = run.rows[request.number] = run.row(request, reply)
+            if file is not None:
+                file.add(row)
+            if progress is not None:
+                progress(len(run.rows), len(questions))
+
+        batches = run.batches(shown, clip_source, seed, batch, keep)
+        for request, reply in backend.replies(batches, max_new_tokens):
+            keep(request, reply)
+    ordered = [run.rows[k] for k in range(len(questions))]
+    return Evaluation(ordered, figures_of(ordered, benchmark), settings)
 
 
 def write_evaluations(path: str | Path, evaluations: Mapping[str, Evaluation]) -> None:
@@ -135,8 +126,10 @@ def write_evaluations(path: str | Path, evaluations: Mapping[str, Evaluation]) -
     names = list(evaluations)
     content: dict[str, Any] = {"evaluations": {name: evaluations[name].to_json() for name in names}}
     if len(names) > 1:
-        first, last = evaluations[names[0]].rows, evaluations[names[-1]].rows
-        content["difference"] = compare(first, last)
+        first, last = evaluations[names[0]], evaluations[names[-1]]
+        content["difference"] = compare(
+            first.rows, last.rows, benchmark=last.settings.get("benchmark", "vsibench")
+        )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_lines(Path(path), [json.dumps(content, indent=1, ensure_ascii=False)])
 
@@ -151,142 +144,123 @@ def answer_text(raw: str) -> str:
     return raw if inside is None else inside
 
 
-def other_scenes(scenes: Sequence[str], seed: int) -> dict[str, str]:
-    """Every scene → another one, each taken once: one random cycle through all of them.
-
-    Raises ValueError for fewer than two scenes.
-    """
-    names = sorted(set(scenes))
-    if len(names) < 2:
-        raise ValueError(
-            f"another scene's clip needs two scenes or more, got {len(names)}; take clip_source none"
-        )
-    order = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
-    return dict(zip(order, [*order[1:], order[0]], strict=True))
+def digest(questions: Sequence[Question]) -> str:
+    """What tells lists of questions apart: how many, and a hash of their content and order."""
+    content = "\n".join(json.dumps(question.to_row(), sort_keys=True) for question in questions)
+    return f"{len(questions)}, sha256 {hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def _check(questions: Sequence[Question], clip_source: str, template: str, batch: int) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """rows: those that are there, by the question's number. paths: the clip each question is shown."""
+
+    entry: Benchmark
+    judge: Judge
+    questions: Sequence[Question]
+    paths: Sequence[str | None]
+    root: Path
+    template: str
+    true_maps: Mapping[str, GridMap]
+    rows: dict[int, dict[str, Any]]
+
+    def batches(
+        self,
+        sampling: Sampling,
+        clip_source: str,
+        seed: int,
+        batch: int,
+        keep: Callable[[Request, Reply], None],
+    ) -> Iterator[list[Request]]:
+        """The questions without a row; those about a clip that cannot be read are kept as such at once.
+
+        Questions about one clip stay in one batch, where they share its pass through the towers. A clip with
+        more than `batch` of them is asked in equal parts.
+        """
+        by_clip: dict[str | None, list[int]] = {}
+        for k in range(len(self.questions)):
+            if k not in self.rows:
+                by_clip.setdefault(self.paths[k], []).append(k)
+        coming = read_ahead(self.root, list(by_clip), sampling, clip_source, seed)
+        gathered: list[Request] = []
+        for members, shown in zip(by_clip.values(), coming, strict=True):
+            if isinstance(shown, ClipError):
+                for k in members:
+                    keep(Request(k, "", None), Reply(None, 0, False, 0.0, f"clip cannot be read: {shown}"))
+                continue
+            size = math.ceil(len(members) / math.ceil(len(members) / batch))
+            for at in range(0, len(members), size):
+                part = [Request(k, self.words(k), shown) for k in members[at : at + size]]
+                if len(gathered) + len(part) > batch:
+                    yield gathered
+                    gathered = []
+                gathered += part
+        if gathered:
+            yield gathered
+
+    def words(self, number: int) -> str:
+        """The user's turn."""
+        question = self.questions[number]
+        if self.template == self.entry.name:
+            assert self.entry.prompt is not None
+            return self.entry.prompt(question)
+        return question_text(question, self.template)
+
+    def row(self, request: Request, reply: Reply) -> dict[str, Any]:
+        """What is kept of one question, with its verdict."""
+        question = self.questions[request.number]
+        row = question.extra | {
+            "number": request.number,
+            "clip_root": str(self.root),
+            "id": question.problem_id,
+            "scene": question.scene_id,
+            "clip": question.path,
+            "clip_shown": self.paths[request.number] or "",
+            "question_type": question.question_type,
+            "question": question.problem,
+            "options": None if question.options is None else list(question.options),
+            "answer_unit": question.answer_unit,
+            "ground_truth": question.answer,
+            "cognitive_map": question.cognitive_map or self.true_maps.get(question.scene_id),
+            "raw": reply.text,
+            "prediction": None if reply.text is None else answer_text(reply.text),
+            "unanswered": reply.text is None,
+            "finished": reply.finished,
+            "tokens": reply.tokens,
+            "seconds": round(reply.seconds, 4),
+            **_seen(request.shown),
+        }
+        verdict = self.judge(row)
+        return row | verdict._asdict() | {"reason": reply.reason or verdict.reason}
+
+
+def _seen(shown: Shown | None) -> dict[str, Any]:
+    """frames: how many; frame_times: seconds in the file, in the order shown; frame_size: height, width."""
+    if shown is None:
+        return {"frames": 0, "frame_times": [], "frame_size": None}
+    return {
+        "frames": len(shown.rgb_THWC),
+        "frame_times": [round(float(time), 3) for time in shown.source_T],
+        "frame_size": list(shown.rgb_THWC.shape[1:3]),
+    }
+
+
+def _check(entry: Benchmark, questions: Sequence[Question], template: str, batch: int) -> None:
     if not questions:
         raise ValueError("no questions to ask")
-    if clip_source not in CLIP_SOURCES:
-        raise ValueError(f"clip source {clip_source!r} is not one of {', '.join(CLIP_SOURCES)}")
-    if template != OFFICIAL_TEMPLATE and template not in TEMPLATES:
-        known = ", ".join(sorted({*TEMPLATES, OFFICIAL_TEMPLATE}))
-        raise ValueError(f"unknown template {template!r}; known: {known}")
+    own = [entry.name] if entry.prompt is not None else []
+    if template not in {*TEMPLATES, *own}:
+        raise ValueError(f"unknown template {template!r}; known: {', '.join(sorted([*TEMPLATES, *own]))}")
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     for question in questions:
         try:
-            task_of(question.question_type)
+            entry.task_of(question.question_type)
         except ValueError as error:
             raise ValueError(f"question {question.problem_id}: {error}") from error
 
 
-def _scene(question: Question) -> str:
-    return question.scene_id or question.path
-
-
-def _clip_paths(questions: Sequence[Question], clip_source: str, seed: int) -> list[str | None]:
-    """The clip each question is shown, relative to the root; None for none."""
-    if clip_source == "none":
-        return [None] * len(questions)
-    if clip_source == "true":
-        return [question.path for question in questions]
-    first = {_scene(question): question.path for question in reversed(questions)}
-    others = other_scenes([_scene(question) for question in questions], seed)
-    return [first[others[_scene(question)]] for question in questions]
-
-
-def _batches(
-    policy: Policy, questions: Sequence[Question], paths: Sequence[str | None], root: Path, batch: int
-) -> Iterator[tuple[list[int], list[Shown]]]:
-    """Question numbers with what each is shown; a clip is read once.
-
-    Questions about one clip stay in one batch, where they share its pass through the towers. A clip with more
-    than `batch` of them is asked in equal parts.
-    """
-    by_clip: dict[str | None, list[int]] = {}
-    for k in range(len(questions)):
-        by_clip.setdefault(paths[k], []).append(k)
-    numbers: list[int] = []
-    shown: list[Shown] = []
-    for path, members in by_clip.items():
-        sight = _show(policy, root, path)
-        size = math.ceil(len(members) / math.ceil(len(members) / batch))
-        for at in range(0, len(members), size):
-            part = members[at : at + size]
-            if len(numbers) + len(part) > batch:
-                yield numbers, shown
-                numbers, shown = [], []
-            numbers += part
-            shown += [sight] * len(part)
-    if numbers:
-        yield numbers, shown
-
-
-def _show(policy: Policy, root: Path, path: str | None) -> Shown:
-    if path is None:
-        return Shown(None, 0, "")
-    try:
-        clip = read_clip(root / path, frames=policy.frames)
-    except ClipError as error:
-        return Shown(None, 0, path, f"clip cannot be read: {error}")
-    return Shown(encode_clip(policy, clip.rgb_THWC, clip.times_T), len(clip.rgb_THWC), path)
-
-
-def _answer(
-    policy: Policy,
-    questions: Sequence[Question],
-    shown: dict[int, Shown],
-    asked: Sequence[int],
-    template: str,
-    max_new_tokens: int,
-) -> dict[int, Sample]:
-    """Question number → its completion."""
-    prompts = []
-    for k in asked:
-        question, name = questions[k], template
-        if template == OFFICIAL_TEMPLATE:
-            words = official_prompt(question.problem, question.options)
-            question, name = replace(question, problem=words, options=None), "verbatim"
-        prompts.append(build_prompt(policy, question, shown[k].clip, name))
-    if not prompts:
-        return {}
-    groups = generate(policy, prompts, 1, max_new_tokens=max_new_tokens, temperature=0)
-    return {k: group[0] for k, group in zip(asked, groups, strict=True)}
-
-
-def _row(question: Question, sight: Shown, sample: Sample | None, seconds: float) -> dict[str, Any]:
-    """What is kept of one question; seconds: the batch's time for prompts and decoding, per question."""
-    return {
-        "id": question.problem_id,
-        "scene": question.scene_id,
-        "clip": question.path,
-        "clip_shown": sight.path,
-        "question_type": question.question_type,
-        "question": question.problem,
-        "options": None if question.options is None else list(question.options),
-        "ground_truth": question.answer,
-        "cognitive_map": question.cognitive_map,
-        "raw": sample.text if sample else None,
-        "prediction": answer_text(sample.text) if sample else None,
-        "unanswered": sample is None,
-        "finished": sample is not None and sample.finished,
-        "tokens": len(sample.token_ids) if sample else 0,
-        "frames": sight.frames,
-        "seconds": round(seconds, 4) if sample else 0.0,
-    }
-
-
-def _start(out: Path | None) -> TextIO | None:
-    if out is None:
-        return None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.open("w", encoding="utf-8")
-
-
-def _append(stream: TextIO | None, row: dict[str, Any]) -> None:
-    if stream is not None:
-        ungraded = {} if not math.isnan(row["score"]) else {"score": None}
-        stream.write(json.dumps(row | ungraded, ensure_ascii=False) + "\n")
-        stream.flush()
+def _check_clips(questions: Sequence[Question], root: Path) -> None:
+    for question in questions:
+        if question.data_type == "images":
+            raise ValueError(f"question {question.problem_id} is about images; only clips can be shown")
+        clip_path(question, root)

@@ -94,7 +94,7 @@ def figures_of(rows: Sequence[Row], benchmark: str = "vsibench") -> Figures:
         raise ValueError("no gradable row: there is nothing to average")
     by_task: dict[str, list[Row]] = {task: [] for task in entry.tasks}
     for row in graded:
-        by_task.setdefault(_task(entry, row), []).append(row)
+        by_task.setdefault(task_name(entry, row), []).append(row)
     tasks = {task: _task_figures(entry, members) for task, members in by_task.items() if members}
     overall, micro, macro = (_average(entry, graded, over) for over in (entry.macro, False, True))
     return Figures(
@@ -125,7 +125,7 @@ def compare(
 ) -> dict[str, Any] | None:
     """after - before in percent points with 95 % interval, over the questions (by `id`) graded in both.
 
-    Returns {"overall": {difference, stderr, low, high}, "tasks": {task: the same}, "n"}; a task that has a
+    Returns {"overall": {difference, stderr, low, high, p}, "tasks": {task: the same}, "n"}; a task that has a
     single clip is left out, and with a single clip altogether the result is None: its error cannot be known.
     Raises ValueError where no question is shared.
     """
@@ -137,7 +137,7 @@ def compare(
     rng = np.random.default_rng(seed)
     if _clip_count([row for row, _ in pairs]) < 2:
         return None
-    names = [_task(entry, row) for row, _ in pairs]
+    names = [task_name(entry, row) for row, _ in pairs]
     order = [*entry.tasks, *(name for name in dict.fromkeys(names) if name not in entry.tasks)]
     tasks = {}
     for task in order:
@@ -152,7 +152,8 @@ def cluster_of(row: Row, number: int) -> str:
     return str(row.get("clip") or row.get("scene_name") or row.get("scene") or f"row {number}")
 
 
-def _task(entry: Benchmark, row: Row) -> str:
+def task_name(entry: Benchmark, row: Row) -> str:
+    """The benchmark's task that a row counts for; `all` where it has none."""
     return entry.task_of(str(row["question_type"])) or "all"
 
 
@@ -235,4 +236,4 @@ def _difference(
         group_weights=weights,
         draws=draws,
     )
-    return Difference(*(100 * value for value in found))
+    return found.percent()

@@ -40,12 +40,22 @@ class Constant(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """after - before: the difference itself, its bootstrap standard error and 95 % percentile interval."""
+    """after - before: the difference itself, its bootstrap standard error, 95 % percentile interval, and p.
+
+    p: two-sided, that of the interval: twice the smaller share of draws at or beyond 0, one draw at 0 added
+    (Davison & Hinkley 1997, 4.2), so never below 2 / (draws + 1).
+    """
 
     difference: float
     stderr: float
     low: float
     high: float
+    p: float
+
+    def percent(self) -> Difference:
+        """The same in percent points."""
+        difference, stderr, low, high = (100 * value for value in self[:4])
+        return Difference(difference, stderr, low, high, self.p)
 
 
 def cluster_numbers(clusters_N: Sequence[Hashable]) -> tuple[npt.NDArray[np.intp], int]:
@@ -191,4 +201,6 @@ def paired_bootstrap(
     drawn = overall(rng.multinomial(total, np.full(total, 1 / total), size=draws).astype(np.float64))
     low, high = np.quantile(drawn, [0.025, 0.975])
     whole = overall(np.ones((1, total)))[0]
-    return Difference(float(whole), float(drawn.std(ddof=1)), float(low), float(high))
+    beyond = 1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * beyond / (draws + 1))
+    return Difference(float(whole), float(drawn.std(ddof=1)), float(low), float(high), p)

@@ -122,22 +122,30 @@ def run_validate(arguments: argparse.Namespace) -> None:
 
 
 def _judge(recipe: Path | None) -> Reward:
-    """The accuracy that a recipe rewards (ours without a recipe), NaN where a reward cannot grade."""
+    """The least that the rewards of a recipe's last stage give the answer, NaN where any cannot grade.
+
+    Accuracy alone without a recipe.
+    """
     from tolman.reward.accuracy import accuracy
     from tolman.reward.graded import Graded
 
     if recipe is None:
         return accuracy()
-    from tolman.learn.recipe import load_recipe, make_rewards
+    from tolman.data.validate import answer_rewards
+    from tolman.learn.recipe import make_rewards
+    from tolman.learn.stages import load_stages
 
-    composed = make_rewards(load_recipe(recipe), str(recipe))
-    chosen = next((part.name for part in composed.parts if part.name.endswith("accuracy")), None)
+    graded = [stage for stage in load_stages(recipe) if stage.rewards]
+    if not graded:
+        raise ValueError(f"{recipe} rewards nothing")
+    composed = make_rewards(graded[-1], str(recipe))
 
     def grade(completion: str, question: Question) -> Graded:
         grading = composed.grade(completion, question)
         for name, graded in grading.parts.items():
             if graded.ungraded:
                 return Graded(graded.value, f"{name}: {graded.reason}")
-        return grading.parts[chosen] if chosen else accuracy()(completion, question)
+        verdicts = [reward(completion, question) for reward in answer_rewards(composed, question)]
+        return min(verdicts, key=lambda verdict: verdict.value)
 
     return grade

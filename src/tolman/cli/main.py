@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tolman
 from tolman.cli import (
+    compare_command,
     data_command,
     eval_command,
     film_command,
@@ -31,6 +32,7 @@ _COMMANDS = (
     train_command,
     eval_command,
     score_command,
+    compare_command,
     report_command,
 )
 _ABOUT = """Teach vision-language models to reason about space from video, and measure whether they do.

@@ -99,11 +99,12 @@ def _film(out: Path, rooms: Rooms, seed: int, count: int, offset: int, title: st
 
 
 def _measure(policy: Policy, data: Dataset, out: Path, name: str, tokens: int) -> Evaluation:
+    from tolman.bench.backends.in_process import InProcess
     from tolman.bench.evaluate import evaluate
 
     with _stage(f"evaluating {name} training") as show:
         return evaluate(
-            policy,
+            InProcess(policy),
             data.questions,
             data.folder,
             template="map",

@@ -38,7 +38,9 @@ def register(commands: Subparsers) -> None:
         "tolman score predictions.jsonl --benchmark sparbench --rule vlmevalkit --rows scored.jsonl",
         run,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help="predictions")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", nargs="?", help="predictions, or a folder of tolman eval"
+    )
     parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
     parser.add_argument(
         "--rule",
@@ -54,6 +56,7 @@ def register(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Read, score, print, write."""
     from tolman.bench.figures import figures_of
+    from tolman.bench.predictions import read_predictions
     from tolman.bench.rows import read_rows, scored_row, write_rows
     from tolman.bench.score import score_rows
 
@@ -62,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.file is None:
         raise ValueError("name a FILE of predictions (or --list the benchmarks)")
-    rows = read_rows(arguments.file)
+    folder = arguments.file.is_dir()
+    rows = read_predictions(arguments.file / "predictions.jsonl") if folder else read_rows(arguments.file)
     scored = score_rows(rows, arguments.benchmark, arguments.rule)
     figures = figures_of(scored.rows, arguments.benchmark)
     names = {"benchmark": arguments.benchmark, "rule": scored.rule}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tolman.bench.figures import Figures
 
 Subparsers = Any
+FPS = 2.0  # of films
 _TABLE_WIDTH = 140
 
 
@@ -49,8 +50,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON")
 
 
-def add_filming(parser: argparse.ArgumentParser, frames: int | None, size: str | None) -> None:
-    """Options of how clips are filmed; None as a default means the policy's own."""
+def add_filming(
+    parser: argparse.ArgumentParser, frames: int | None, size: str | None, fps: float | None = FPS
+) -> None:
+    """Options of how clips are filmed; None as a default means the policy's own, of fps that videos are shown
+    with a number of frames.
+    """
     own = "what the model is shown"
     parser.add_argument(
         "--style",
@@ -60,7 +65,8 @@ def add_filming(parser: argparse.ArgumentParser, frames: int | None, size: str |
         help="camera: walk (eye level), raised, overhead or survey (the whole room from above); "
         "several are taken in turn (default: walk)",
     )
-    parser.add_argument("--fps", type=float, default=2.0, help="frames a second (default: %(default)s)")
+    rate = f"{FPS:g}" if fps else f"{FPS:g} in films; of videos --frames, however long"
+    parser.add_argument("--fps", type=float, default=fps, help=f"frames a second (default: {rate})")
     parser.add_argument(
         "--frames", type=positive, default=frames, help=f"frames per clip (default: {frames or own})"
     )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tolman.cli.shared import Subparsers, add_command, progress_bar, quiet_loading, say
+
+if TYPE_CHECKING:
+    from tolman.learn.sections import Recipe
+    from tolman.learn.stages import Stage
 
 _SHOWN = ("reward", "loss", "kl", "completion_length", "placed_accuracy", "lr")
 
@@ -22,7 +27,9 @@ def register(commands: Subparsers) -> None:
         "Run a recipe to its last step. Any key of it can be set here: --section.key value. Writes the "
         "run folder (run.out/run.name): recipe.toml as it was run, metrics.jsonl, rollouts.jsonl, "
         "skipped.jsonl, checkpoints/ and, at the end, checkpoints/final with the trained policy. --resume "
-        "goes on from the last checkpoint to the same weights as a run that was never interrupted.",
+        "goes on from the last checkpoint to the same weights as a run that was never interrupted. A recipe "
+        "of several stages has a run folder for each, run.out/run.name/01-NAME and so on; a stage's key is "
+        "set as --stages.NAME.section.key value.",
         "tolman train recipes/grpo.toml --run.name mine --optimiser.lr 2e-5",
         run,
     )
@@ -33,25 +40,48 @@ def register(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the recipe and train."""
-    from tolman.learn.recipe import load_recipe
+    from tolman.learn.recipe import load_recipe, read_table
+    from tolman.learn.stages import load_stages
 
-    recipe = load_recipe(arguments.recipe, overrides(arguments.rest))
+    settings = overrides(arguments.rest)
+    if "stages" in read_table(arguments.recipe):
+        folder = _train_stages(load_stages(arguments.recipe, settings), arguments.resume)
+    else:
+        folder = _train(load_recipe(arguments.recipe, settings), arguments.resume)
+    say(f"run folder: {folder}; tolman report {folder} makes a page of it")
+    print(folder / "checkpoints" / "final")
+
+
+def _train(recipe: Recipe, resume: bool) -> Path:
     from tolman.learn.train import train
 
     quiet_loading()
-    total = recipe.run.steps
     with progress_bar(recipe.run.name) as show:
+        return train(recipe, resume=resume, progress=partial(_progress, show, recipe.run.steps))
 
-        def progress(row: dict[str, Any]) -> None:
-            show(int(row["step"]), total)
-            if not sys.stderr.isatty() and (
-                row["step"] == 1 or row["step"] % 10 == 0 or row["step"] == total
-            ):
-                say(step_line(row, total))
 
-        folder = train(recipe, resume=arguments.resume, progress=progress)
-    say(f"run folder: {folder}; tolman report {folder} makes a page of it")
-    print(folder / "checkpoints" / "final")
+def _train_stages(stages: Sequence[Stage], resume: bool) -> Path:
+    from tolman.learn.sections import Recipe
+    from tolman.learn.train import train_stages
+
+    quiet_loading()
+    shown = ""
+    with progress_bar(Path(stages[0].run.out).name) as show:
+
+        def progress(stage: Stage, row: dict[str, Any]) -> None:
+            nonlocal shown
+            if stage.run.name != shown:
+                shown = stage.run.name
+                say(f"stage {shown}")
+            _progress(show, stage.run.steps if isinstance(stage, Recipe) else int(row["steps"]), row)
+
+        return train_stages(stages, resume=resume, progress=progress)
+
+
+def _progress(show: Callable[[int, int], None], total: int, row: dict[str, Any]) -> None:
+    show(int(row["step"]), total)
+    if not sys.stderr.isatty() and (row["step"] == 1 or row["step"] % 10 == 0 or row["step"] == total):
+        say(step_line(row, total))
 
 
 def step_line(row: dict[str, Any], total: int) -> str:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tolman.data.files import read_text, write_lines
+from tolman.data.foreign import complete_row, describe
 from tolman.questions.question import Question
 
 _SPACE = " \t\r\n"
+_LOG = logging.getLogger(__name__)
 
 
 def read_questions(path: str | Path) -> list[Question]:
     """Read every row of a question file (ours, SpaceR's, Video-R1's); a JSON array or JSON lines, told by
     content.
 
-    Rows come in the file's order. Raises ValueError naming file and line for text that is not JSON, a row
-    that is not an object, a missing field, or a field of the wrong type; naming the file where it has no
-    row.
+    Rows come in the file's order. What a foreign row leaves out and can be worked out is added
+    (`tolman.data.foreign`); a warning in the log counts it. Raises ValueError naming file and line for text
+    that is not JSON, a row that is not an object, a missing field, or a field of the wrong type; naming the
+    file where it has no row.
     """
     path = Path(path)
     text = read_text(path)
     rows = _array_rows(path, text) if text.lstrip(_SPACE)[:1] == "[" else _line_rows(path, text)
-    questions = [_question(path, line, row) for line, row in rows]
+    added: Counter[str] = Counter()
+    questions = [_question(path, line, row, added) for line, row in rows]
+    if added:
+        _LOG.warning("%s: rows lack what was worked out: %s", path, describe(added))
     if not questions:
         raise ValueError(f"{path}: no question in this file; expected JSON lines or a JSON array of rows")
     return questions
@@ -38,11 +47,18 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
 def clip_path(question: Question, root: str | Path) -> Path:
     """Where a question's clip lies: `question.path`, relative to `root`, the folder of its question file.
 
-    An absolute path is kept. The clip is not opened. Raises ValueError for a question without a path.
+    The clip is not opened. Raises ValueError for a question without a path and for one whose path, absolute
+    or through `..`, leaves `root`: rows come from strangers. Links inside `root` are followed.
     """
     if not question.path:
         raise ValueError(f"question {question.problem_id} names no clip: its `path` is empty")
-    return Path(root) / question.path
+    place = Path(root) / question.path
+    if not Path(os.path.abspath(place)).is_relative_to(os.path.abspath(root)):
+        raise ValueError(
+            f"question {question.problem_id}: its clip {question.path!r} lies outside {root}; give the "
+            "folder that holds all clips (data.clips in a recipe)"
+        )
+    return place
 
 
 def _line_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
@@ -90,11 +106,13 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _question(path: Path, line: int, row: Any) -> Question:
-    """One checked row."""
+def _question(path: Path, line: int, row: Any, added: Counter[str]) -> Question:
+    """One checked row; counts in `added` what it lacked."""
     where = f"{path}, line {line}"
     if not isinstance(row, dict):
         raise ValueError(f"{where}: a row must be an object, got {json.dumps(row)[:80]}")
+    row, lacked = complete_row(row)
+    added.update(lacked)
     for name in ("problem", "solution", "path", "problem_type", "data_type", "question_type", "scene_id"):
         if name in row and not isinstance(row[name], str):
             raise ValueError(f"{where}: `{name}` must be text, got {json.dumps(row[name])[:80]}")

@@ -13,9 +13,17 @@ from typing import NamedTuple
 from tolman.data.gold import gold_completion
 from tolman.questions.common import option_texts
 from tolman.questions.question import Question
+from tolman.reward.compose import Composed
 from tolman.reward.graded import Reward
+from tolman.reward.registry import REWARDS
 
+_SLACK = 1e-6  # the published regression takes a billionth over the truth off the truth itself
 _TEXT = "none of what this question is about"
+ANSWER_REWARDS = frozenset({
+    "accuracy", "box_iou", "free_form", "ocr", "regression", "soft_choice", "spacer_accuracy",
+    "spatio_temporal_iou", "temporal_iou", "tracking",
+})  # fmt: skip
+"""Rewards that give full marks, at least 1, to the right answer and to no wrong one."""
 
 
 class Failure(NamedTuple):
@@ -47,7 +55,7 @@ def validate(
     answer.
 
     reward: of `tolman.reward.registry.REWARDS`, or a composition's total. full: what full marks are under it.
-    A row fails when the gold completion earns less than `full` (1e-9 allowed) or cannot be graded, and
+    A row fails when the gold completion earns less than `full` (1e-6 allowed) or cannot be graded, and
     when the wrong one earns as much. catches_wrong: False leaves the second check out, for rewards that do
     not look at the answer (format, length, map). What the reward raises propagates.
     """
@@ -59,6 +67,13 @@ def validate(
         if failure is not None:
             failures.append(failure)
     return ValidationReport(total, total - len(failures), failures)
+
+
+def answer_rewards(rewards: Composed | None, question: Question) -> list[Reward]:
+    """Those of a composition that judge this question's answer; accuracy where none does."""
+    parts = rewards.parts if rewards else ()
+    found = [part.reward for part in parts if part.name in ANSWER_REWARDS and part.is_for(question)]
+    return found or [REWARDS["accuracy"]()]
 
 
 def wrong_answer(question: Question) -> str:
@@ -83,7 +98,7 @@ def wrong_answer(question: Question) -> str:
 def _check(question: Question, reward: Reward, full: float, catches_wrong: bool) -> Failure | None:
     """The failure of one row, or None."""
     value, reason = reward(gold_completion(question), question)
-    if not value >= full - 1e-9:  # NaN included
+    if not value >= full - _SLACK:  # NaN included
         return Failure(
             question.problem_id, value, f"the gold answer {question.answer!r} falls short: {reason}"
         )
@@ -92,6 +107,6 @@ def _check(question: Question, reward: Reward, full: float, catches_wrong: bool)
     wrong = wrong_answer(question)
     mistaken = gold_completion(replace(question, solution=f"<answer>{wrong}</answer>"))
     value, reason = reward(mistaken, question)
-    if value >= full - 1e-9:
+    if value >= full - _SLACK:
         return Failure(question.problem_id, value, f"the wrong answer {wrong!r} earns full marks: {reason}")
     return None

@@ -32,8 +32,13 @@ def read_turns(question: Question) -> list[Turn]:
     """The row's `turns`: a list of {"role", "content"}, the model's first and last, never two of one side
     after one another.
 
-    The turns follow the question itself. Raises ValueError naming the question and what is wrong.
+    The turns follow the question itself. A row without `turns` but with a `process`, as Video-R1's CoT files
+    have it, is one turn: its reasoning and, a line below, its solution (sft_video.py there). Raises
+    ValueError naming the question and what is wrong.
     """
+    process = question.extra.get("process")
+    if "turns" not in question.extra and isinstance(process, str) and process.strip():
+        return [Turn("assistant", f"{process}\n{question.solution}")]
     rows = question.extra.get("turns")
     where = f"question {question.problem_id}: `turns`"
     if not isinstance(rows, list) or not rows:

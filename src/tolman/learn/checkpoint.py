@@ -1,13 +1,15 @@
 """Checkpoints that are whole or not there at all.
 
-A checkpoint is a folder `step-00000120` holding its files and `manifest.json` with their SHA-256. It is
-written under a temporary name, flushed to disk and renamed, so that a kill at any moment leaves either the
-old state or the new one. Random states are not stored because there are none: every random choice of a run is
-a pure function of (seed, step) (`tolman.learn.seeds`).
+A checkpoint is a folder `step-00000120` holding its files and `manifest.json` with their SHA-256: tensors in
+safetensors, everything else in JSON, so that loading one runs no code. It is written under a temporary name,
+flushed to disk and renamed, so that a kill at any moment leaves either the old state or the new one. Random
+states are not stored because there are none: every random choice of a run is a pure function of (seed, step)
+(`tolman.learn.seeds`).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
 
 MANIFEST = "manifest.json"
 _STAGING = ".incomplete-"
+_OPTIMISER, _STATE = "optimiser.safetensors", "state.json"
 
 
 def write_whole(target: Path, writer: Callable[[Path], None]) -> None:
@@ -42,9 +47,11 @@ def write_whole(target: Path, writer: Callable[[Path], None]) -> None:
             shutil.rmtree(target)
         staging.rename(target)
         _flush(target.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors says no space in an error of its own
         shutil.rmtree(staging, ignore_errors=True)
-        raise OSError(error.errno, f"checkpoint not written ({error.strerror})", str(target)) from error
+        number = error.errno if isinstance(error, OSError) else errno.EIO
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OSError(number, f"checkpoint not written ({reason})", str(target)) from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -79,12 +86,12 @@ def save_step(
     target = folder / f"step-{step:08d}"
 
     def writer(staging: Path) -> None:
-        weights = {name: module.state_dict() for name, module in modules.items()}
-        torch.save(weights, staging / "weights.pt")
-        torch.save(optimiser.state_dict(), staging / "optimiser.pt")
-        (staging / "state.json").write_text(
-            json.dumps({"step": step, "objective": dict(state or {})}), encoding="utf-8"
-        )
+        for name, module in modules.items():
+            save_model(module, str(staging / _weights(name)))
+        tensors, rest = _split(optimiser.state_dict())
+        save_file(tensors, staging / _OPTIMISER)
+        saved = {"step": step, "modules": sorted(modules), "optimiser": rest, "objective": dict(state or {})}
+        (staging / _STATE).write_text(json.dumps(saved), encoding="utf-8")
 
     write_whole(target, writer)
     for old in step_folders(folder)[:-keep]:
@@ -104,20 +111,45 @@ def load_step(
     Raises ValueError for a damaged checkpoint or one of another model.
     """
     verify(checkpoint)
-    weights: dict[str, Any] = torch.load(checkpoint / "weights.pt", map_location=device, weights_only=True)
-    if set(weights) != set(modules):
-        raise ValueError(f"{checkpoint} holds {sorted(weights)}, this run trains {sorted(modules)}")
+    saved = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    if saved["modules"] != sorted(modules):
+        raise ValueError(f"{checkpoint} holds {saved['modules']}, this run trains {sorted(modules)}")
     for name, module in modules.items():
         try:
-            module.load_state_dict(weights[name])
+            load_model(module, checkpoint / _weights(name), device=device)
         except RuntimeError as error:
             raise ValueError(f"{checkpoint} does not fit the model {name!r}: {error}") from error
-    optimiser.load_state_dict(torch.load(checkpoint / "optimiser.pt", map_location=device, weights_only=True))
-    saved = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    tensors = {name: value.clone() for name, value in load_file(checkpoint / _OPTIMISER).items()}
+    optimiser.load_state_dict(_joined(tensors, saved["optimiser"]))  # clones: the file may go, and its room
     if state is not None:
         state.clear()
-        state.update(saved.get("objective", {}))  # checkpoints of before there was any have none
+        state.update(saved["objective"])
     return int(saved["step"])
+
+
+def _weights(name: str) -> str:
+    return f"weights.{name}.safetensors"
+
+
+def _split(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """An optimiser's state as tensors, named `number.key`, and the rest, which JSON can hold."""
+    tensors, scalars = {}, {}
+    for number, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{number}.{key}"] = value.contiguous()
+            else:
+                scalars[f"{number}.{key}"] = value
+    return tensors, {"scalars": scalars, "groups": state["param_groups"]}
+
+
+def _joined(tensors: Mapping[str, torch.Tensor], rest: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_split` split."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **rest["scalars"]}.items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = value
+    return {"state": state, "param_groups": rest["groups"]}
 
 
 def step_folders(folder: Path) -> list[Path]:

@@ -14,20 +14,25 @@ import numpy.typing as npt
 
 from tolman.data.gold import gold_completion
 from tolman.data.rows import clip_path, read_questions
-from tolman.data.validate import validate
-from tolman.learn.recipe import Data
+from tolman.data.validate import answer_rewards, validate
+from tolman.learn.curriculum import by_level, difficulty
+from tolman.learn.sections import Data
 from tolman.questions.question import Question
 from tolman.reward.compose import Composed
-from tolman.reward.registry import REWARDS
 
 
 @dataclass(frozen=True)
 class ClipQuestions:
-    """A clip and what is asked about it. name: the path as the questions give it. file: where it lies."""
+    """A clip and what is asked about it.
+
+    name: the path as the questions give it. file: where it lies. level: how early an epoch comes to it, 0 for
+    all alike.
+    """
 
     name: str
     file: Path
     questions: tuple[Question, ...]
+    level: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ def load_corpus(data: Data) -> Corpus:
     """
     file = _questions_file(Path(data.path))
     questions = read_questions(file)
-    for key, wanted in (("question_type", data.families), ("problem_type", data.problem_types)):
+    filters = {
+        "question_type": data.families, "problem_type": data.problem_types, "data_type": data.data_types,
+    }  # fmt: skip
+    for key, wanted in filters.items():
         present = {getattr(question, key) for question in questions}
         if missing := [name for name in wanted if name not in present]:
             raise ValueError(f"{file} has no {key} {missing[0]!r}; it has: {', '.join(sorted(present))}")
@@ -63,7 +71,11 @@ def load_corpus(data: Data) -> Corpus:
     by_clip: dict[str, list[Question]] = {}
     for question in questions:
         by_clip.setdefault(question.path, []).append(question)
-    clips = [ClipQuestions(name, clip_path(asked[0], root), tuple(asked)) for name, asked in by_clip.items()]
+    levels = {name: difficulty(asked) if data.easy_first else 0.0 for name, asked in by_clip.items()}
+    clips = [
+        ClipQuestions(name, clip_path(asked[0], root), tuple(asked), levels[name])
+        for name, asked in by_clip.items()
+    ]
     held_out = tuple(clip for clip in clips if is_held_out(clip.name, data.holdout))
     training = tuple(clip for clip in clips if not is_held_out(clip.name, data.holdout))
     if not training:
@@ -72,11 +84,13 @@ def load_corpus(data: Data) -> Corpus:
 
 
 def check_gold(corpus: Corpus, rewards: Composed | None, drop: bool) -> Corpus:
-    """Make sure that the truth pays: every gold answer of the training part earns full (corrected) accuracy.
+    """Make sure that the truth pays: every gold answer of the training part earns full marks, no wrong one
+    does.
 
-    rewards: the recipe's, which must all be able to grade it; None where the run has none. drop: leave such
-    questions out instead of raising; clips without any question left go too. Raises ValueError with the
-    number of bad questions and the first one's reason, or when dropping leaves nothing.
+    rewards: the recipe's; those that look at the answer give the marks (`tolman.data.validate`), and all must
+    be able to grade it. None where the run has none: then accuracy gives them. drop: leave such questions out
+    instead of raising; clips without any question left go too. Raises ValueError with the number of bad
+    questions and the first one's reason, or when dropping leaves nothing.
     """
     questions = [question for clip in corpus.training for question in clip.questions]
     failures = {id(q): failure for q in questions if (failure := _gold_failure(q, rewards))}
@@ -100,8 +114,9 @@ def check_gold(corpus: Corpus, rewards: Composed | None, drop: bool) -> Corpus:
 
 def _gold_failure(question: Question, rewards: Composed | None) -> str:
     """Why a question must not be trained on, "" where it may."""
-    if failures := validate([question], REWARDS["accuracy"]()).failures:
-        return f"{question.problem_id}: {failures[0].reason}"
+    for reward in answer_rewards(rewards, question):
+        if failures := validate([question], reward).failures:
+            return f"{question.problem_id}: {failures[0].reason}"
     verdicts = rewards.grade(gold_completion(question), question).parts if rewards else {}
     for name, graded in verdicts.items():
         if graded.ungraded:
@@ -115,6 +130,11 @@ def is_held_out(name: str, share: float) -> bool:
     Depends on the name only, so that adding clips never moves another one across the border, and a larger
     share contains every smaller one.
     """
+    return in_share(name, share)
+
+
+def in_share(name: str, share: float) -> bool:
+    """Whether `name` belongs to a share of all names, told by its hash."""
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2.0**64
 
@@ -129,13 +149,17 @@ def _questions_file(path: Path) -> Path:
 def draw(clips: Sequence[ClipQuestions], seed: int, step: int, count: int, per_clip: int) -> list[Drawn]:
     """The `count` clips of a step (0-based), each with up to `per_clip` of its questions.
 
-    Epochs are shuffled anew; a batch may straddle two. A clip's questions are taken round robin in an order
-    of its own, so that all are asked equally often. A pure function: resuming needs no stored position.
+    Epochs are shuffled anew, then sorted by level; a batch may straddle two. A clip's questions are taken
+    round robin in an order of its own, so that all are asked equally often. A pure function: resuming needs
+    no stored position.
     """
     drawn = []
+    orders: dict[int, npt.NDArray[np.int64]] = {}
     for position in range(step * count, (step + 1) * count):
         epoch, at = divmod(position, len(clips))
-        index = int(_permutation((seed, 0, epoch), len(clips))[at])
+        if epoch not in orders:
+            orders[epoch] = by_level(_permutation((seed, 0, epoch), len(clips)), [c.level for c in clips])
+        index = int(orders[epoch][at])
         asked = clips[index].questions
         order = _permutation((seed, 1, index), len(asked))
         take = min(per_clip, len(asked))

@@ -62,7 +62,7 @@ class Dense:
         }
         self.state: dict[str, Any] = {}
         frames = recipe.data.frames or policy.frames
-        self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20)
+        self.store = ClipStore(frames, policy.frame_size, recipe.data.cache_mb << 20, recipe.data.isolate)
         self.folder = Path(recipe.data.clips or recipe.data.path)
         self.placed_weight = float(recipe.objective.options.get("placed_weight", 1.0))
 

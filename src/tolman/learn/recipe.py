@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from tolman.learn.sections import (
     BatchSize,
     BonusPart,
     Data,
+    Filter,
     Loss,
     Model,
     Objective,
@@ -26,20 +27,25 @@ from tolman.learn.sections import (
     RewardPart,
     Run,
     Sampling,
+    Select,
+    Selection,
+    SelectionRun,
 )
 from tolman.reward.compose import Composed, Part
 from tolman.reward.registry import REWARDS
 
 __all__ = [
-    "Advantage", "BatchSize", "BonusPart", "Data", "Loss", "Model", "Objective", "Optimiser", "Recipe",
-    "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe", "make_advantage", "make_bonuses",
-    "make_loss", "make_rewards", "parse_recipe", "recipe_to_toml",
+    "Advantage", "BatchSize", "BonusPart", "Data", "Filter", "Loss", "Model", "Objective", "Optimiser",
+    "Recipe", "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe", "make_advantage",
+    "make_bonuses", "make_loss", "make_rewards", "parse_recipe", "parse_selection", "read_table",
+    "recipe_to_toml",
 ]  # fmt: skip
 
 T = TypeVar("T")
 _TABLES: dict[str, type] = {
     "run": Run, "model": Model, "data": Data, "objective": Objective, "optimiser": Optimiser,
     "batch": BatchSize, "loss": Loss, "sampling": Sampling, "advantage": Advantage,
+    "filter": Filter,
 }  # fmt: skip
 _LISTS: dict[str, type] = {"rewards": RewardPart, "bonuses": BonusPart}
 
@@ -49,6 +55,11 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises ValueError naming file, key, value and valid choices; nothing is started.
     """
+    return parse_recipe(read_table(path, overrides), str(path))
+
+
+def read_table(path: str | Path, overrides: Iterable[str] = ()) -> Table:
+    """A recipe file's table, unchecked, with overrides applied. Raises ValueError where it is no TOML."""
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +67,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"no recipe at {path}") from error
-    return parse_recipe(apply_overrides(table, overrides), str(path))
+    return apply_overrides(table, overrides)
 
 
 def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
@@ -64,6 +75,8 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
 
     Raises ValueError naming source, section.key, value and the valid choices.
     """
+    if "stages" in table:
+        raise ValueError(f"{source}: this is a recipe of several stages; only `tolman train` runs those")
     known = {item.name for item in dataclasses.fields(Recipe)}
     if unknown := sorted(set(table) - known):
         valid = ", ".join(sorted(known))
@@ -74,6 +87,7 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
     recipe = Recipe(**{name: _section(name, value, source) for name, value in table.items()})
     _check_objective(recipe, table, source)
     _check_loss(recipe, source)
+    _check_filter(recipe, source)
     if recipe.optimiser.warmup > recipe.run.steps:
         warmup, steps = recipe.optimiser.warmup, recipe.run.steps
         raise ValueError(f"{source}: optimiser.warmup is {warmup}, more than run.steps, which is {steps}")
@@ -85,9 +99,30 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
     return recipe
 
 
-def _section(name: str, value: Any, source: str) -> Any:
-    if name in _TABLES:
-        return build(_TABLES[name], value, f"{source}: {name}")
+def parse_selection(table: Table, source: str = "recipe") -> Selection:
+    """Check the table of a selecting stage. Raises ValueError as `parse_recipe` does."""
+    known = {item.name for item in dataclasses.fields(Selection)}
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{source}: [{unknown[0]}] would be ignored by a selecting stage; remove it")
+    if missing := sorted(known - set(table)):
+        raise ValueError(f"{source}: section [{missing[0]}] is missing; a selecting stage needs it")
+    tables = _TABLES | {"run": SelectionRun, "select": Select}
+    selection = Selection(**{name: _section(name, value, source, tables) for name, value in table.items()})
+    names = [part.name for part in selection.rewards]
+    make_rewards(selection, source)
+    rule = selection.select
+    if rule.of not in names:
+        raise ValueError(f"{source}: select.of is {rule.of!r}; valid choices: {', '.join(names)}")
+    if not (rule.low <= rule.high and rule.wrong < rule.right):
+        raise ValueError(f"{source}: select needs low <= high and wrong < right, got {rule}")
+    if selection.sampling.updates > 1:
+        raise ValueError(f"{source}: sampling.epochs and minibatches do nothing in a selecting stage")
+    return selection
+
+
+def _section(name: str, value: Any, source: str, tables: Mapping[str, type] = _TABLES) -> Any:
+    if name in tables:
+        return build(tables[name], value, f"{source}: {name}")
     if not isinstance(value, list) or not value:
         raise ValueError(f"{source}: {name} must be a list of tables ([[{name}]]), got {value!r}")
     parts: list[Any] = [
@@ -103,7 +138,7 @@ def _check_objective(recipe: Recipe, table: Table, source: str) -> None:
     """The sections that the objective reads are there, no others are, and its options are known."""
     name = recipe.objective.name
     entry = OBJECTIVES[name]
-    for section in ("loss", "sampling", "rewards", "bonuses", "advantage"):
+    for section in ("loss", "sampling", "rewards", "bonuses", "advantage", "filter"):
         if section in entry.sections and section not in table:
             raise ValueError(f"{source}: section [{section}] is missing; objective {name!r} needs it")
         if section in table and section not in entry.sections | entry.optional:
@@ -157,7 +192,22 @@ def _check_on_policy(loss: Loss, source: str) -> None:
             )
 
 
-def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
+def _check_filter(recipe: Recipe, source: str) -> None:
+    """The filter names a reward, and no advantage wants pairs that it would tear apart."""
+    rule = recipe.filter
+    if rule is None or recipe.advantage is None:
+        return
+    if ADVANTAGES[recipe.advantage.name].mirrored:
+        raise ValueError(f"{source}: [filter] would tear apart the pairs of {recipe.advantage.name!r}")
+    if rule.of:
+        _check_rewards([rule.of], recipe, f"{source}: filter.of")
+    elif rule != Filter(redraws=rule.redraws):
+        raise ValueError(f"{source}: filter.bounds is {rule.bounds!r}, but filter.of names no reward")
+    if not rule.bounds[0] < rule.bounds[1]:
+        raise ValueError(f"{source}: filter.bounds must ascend, got {rule.bounds!r}")
+
+
+def make_rewards(recipe: Recipe | Selection, source: str = "recipe") -> Composed:
     """The recipe's rewards with their weights. Raises ValueError for an unknown name, option or value."""
     parts: list[Part] = []
     for part in recipe.rewards:
@@ -165,7 +215,7 @@ def make_rewards(recipe: Recipe, source: str = "recipe") -> Composed:
             valid = ", ".join(sorted(REWARDS))
             raise ValueError(f"{source}: rewards.name is {part.name!r}; valid choices: {valid}")
         try:
-            parts.append(Part(part.name, REWARDS[part.name](**part.options), part.weight))
+            parts.append(Part(part.name, REWARDS[part.name](**part.options), part.weight, part.only))
         except ValueError as error:
             raise ValueError(f"{source}: rewards.{part.name}.options: {error}") from error
     return Composed(parts)
@@ -215,7 +265,7 @@ def _check_rewards(named: Sequence[str], recipe: Recipe, where: str) -> None:
         raise ValueError(f"{where} names {wrong[0]!r}; valid choices: {', '.join(rewards)}")
 
 
-def recipe_to_toml(recipe: Recipe) -> str:
+def recipe_to_toml(recipe: Recipe | Selection) -> str:
     """The resolved recipe as TOML, every default written out; parsing it gives the same recipe."""
     table = to_table(recipe)
     return write_toml({name: value for name, value in table.items() if value != []})

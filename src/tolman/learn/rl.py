@@ -28,11 +28,20 @@ from tolman.learn.batching import (
 )
 from tolman.learn.corpus import Corpus, draw
 from tolman.learn.divergence import group_divergence
+from tolman.learn.filtering import passes, redraw
 from tolman.learn.loss import BatchCount, Tokens, divisors
-from tolman.learn.objective import Batch, LossOutput, precision
+from tolman.learn.objective import Batch, LossOutput, Skipped, precision
 from tolman.learn.recipe import Recipe, make_advantage, make_bonuses, make_loss, make_rewards
 from tolman.learn.registry import LOSSES
-from tolman.learn.rollout import Rollout, Sampled, grade_step, rollout_metrics, rollout_rows
+from tolman.learn.rollout import (
+    GradedGroup,
+    Rollout,
+    Sampled,
+    grade_group,
+    rollout_metrics,
+    rollout_rows,
+    weigh_step,
+)
 from tolman.learn.seeds import generator, stream_seed
 from tolman.policy.generate import Sample, generate
 from tolman.policy.policy import Policy
@@ -45,6 +54,15 @@ class Fixed(NamedTuple):
     log_probs_old_N: Tensor | None
     log_probs_ref_N: Tensor | None
     divergence_N: Tensor | None
+
+
+class Redrawn(NamedTuple):
+    """What came in place of dropped groups. kept_mask: True for a group to train on, the step's own first."""
+
+    clips: list[ClipTree]
+    skipped: list[Skipped]
+    graded: list[GradedGroup]
+    kept_mask: list[bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +100,55 @@ class Rl:
         clips, skipped = self.reader.read(drawn)
         if self.advantage.mirrored:
             clips = [*clips, *(self.reader.mirror(clip) for clip in clips)]
-        rollouts = self._roll_out(clips, step)
-        flat = [rollout for group in rollouts for rollout in group]
+        graded, kept_mask = self._grade(clips, step), [True] * sum(len(clip.questions) for clip in clips)
+        filtered: dict[str, float] = {}
+        if self.recipe.filter is not None:
+            asked = len(graded)
+            more = self._redraw(clips, graded, step)
+            clips, skipped = [*clips, *more.clips], [*skipped, *more.skipped]
+            graded, kept_mask = [*graded, *more.graded], more.kept_mask
+            filtered = {"dropped": float(kept_mask.count(False)), "redrawn": float(len(graded) - asked)}
+        flat = weigh_step(graded, self.advantage, kept_mask)
+        in_order = iter(flat)
+        rollouts = [[next(in_order) for _ in clip.questions] for clip in clips]
         updates = [list(self._parts(*some)) for some in self._minibatches(clips, rollouts)]
         return Batch(
             [part for update in updates for part in update],
             samples=sum(len(rollout.samples) for rollout in flat),
             skipped=skipped,
-            metrics=rollout_metrics(flat),
+            metrics=rollout_metrics(flat) | filtered,
             rows=[row for rollout in flat for row in rollout_rows(rollout)],
             updates=updates * self.sampling.epochs,
         )
+
+    def _redraw(self, clips: Sequence[ClipTree], graded: Sequence[GradedGroup], step: int) -> Redrawn:
+        """Other clips in place of the groups that the filter drops, up to its number of times."""
+        rule, run = self.recipe.filter, self.recipe.run
+        assert rule is not None
+        found = Redrawn([], [], [], [self._passes(entry) for entry in graded])
+        wanted = len(graded)
+        taken = {clip.clip.name for clip in clips}
+        for attempt in range(1, rule.redraws + 1):
+            missing = wanted - found.kept_mask.count(True)
+            seed = stream_seed(run.seed, step, f"redraw {attempt}")
+            drawn = redraw(self.corpus.training, taken, missing, self.recipe.batch.questions_per_clip, seed)
+            if not drawn:
+                break
+            taken |= {entry.clip.name for entry in drawn}
+            others, skipped = self.reader.read(drawn)
+            more = self._grade(others, step, f" {attempt}")
+            found.clips.extend(others)
+            found.skipped.extend(skipped)
+            found.graded.extend(more)
+            found.kept_mask.extend(self._passes(entry) for entry in more)
+        return found
+
+    def _passes(self, entry: GradedGroup) -> bool:
+        rule = self.recipe.filter
+        assert rule is not None
+        if not rule.of:
+            return passes(entry.group.rewards_G, rule)
+        return passes(np.array([grading.parts[rule.of].value for grading in entry.gradings]), rule)
 
     def _minibatches(
         self, clips: list[ClipTree], rollouts: list[list[Rollout]]
@@ -108,6 +164,7 @@ class Rl:
             len(sample.token_ids)
             for group in rollouts
             for rollout in group
+            if not rollout.dropped
             for sample, graded in zip(rollout.samples, rollout.graded_mask_G, strict=True)
             if graded
         ]
@@ -119,26 +176,26 @@ class Rl:
                     fixed = self._fix(part, on_policy=False)
             yield RlPart(part, count, fixed)
 
-    def _roll_out(self, clips: Sequence[ClipTree], step: int) -> list[list[Rollout]]:
-        """Per clip, per question: a graded group."""
+    def _grade(self, clips: Sequence[ClipTree], step: int, attempt: str = "") -> list[GradedGroup]:
+        """Per clip, per question: a graded group. attempt: tells the random streams of a step apart."""
         shuffles = max([self.advantage.shuffled, *(bonus.shuffled for bonus in self.bonuses)])
         self.policy.model.eval()
-        ordered = self._sample([clip.prompts for clip in clips], self.sampling.group, step, "rollout")
+        ordered = self._sample(
+            [clip.prompts for clip in clips], self.sampling.group, step, f"rollout{attempt}"
+        )
         if shuffles:
-            rng = np.random.default_rng(stream_seed(self.recipe.run.seed, step, "shuffle"))
+            rng = np.random.default_rng(stream_seed(self.recipe.run.seed, step, f"shuffle{attempt}"))
             prompts = [self.reader.shuffled_prompts(clip, rng) for clip in clips]
-            shuffled = self._sample(prompts, shuffles, step, "shuffled rollout")
+            shuffled = self._sample(prompts, shuffles, step, f"shuffled rollout{attempt}")
         else:
             shuffled = [[[] for _ in clip.prompts] for clip in clips]
         questions = [question for clip in clips for question in clip.questions]
         samples = [group for of_clip in ordered for group in of_clip]
         others = [group for of_clip in shuffled for group in of_clip]
-        graded = grade_step(
-            list(map(Sampled, questions, samples, others, self._pairs(len(questions)))),
-            self.composed, self.bonuses, self.advantage, self._decode,
-        )  # fmt: skip
-        in_order = iter(graded)
-        return [[next(in_order) for _ in clip.questions] for clip in clips]
+        sampled = map(Sampled, questions, samples, others, self._pairs(len(questions)))
+        return [
+            grade_group(one, self.composed, self.bonuses, self.advantage, self._decode) for one in sampled
+        ]
 
     def _pairs(self, prompts: int) -> list[int | None]:
         """For each prompt of the step the index of its mirrored twin: the clips come before their mirrors."""
@@ -176,7 +233,7 @@ class Rl:
         """
         for clip, groups in zip(clips, rollouts, strict=True):
             for index, rollout in enumerate(groups):
-                if not rollout.signal and not self.loss_config.beta:
+                if rollout.dropped or (not rollout.signal and not self.loss_config.beta):
                     continue
                 for g, sample in enumerate(rollout.samples):
                     if rollout.graded_mask_G[g]:

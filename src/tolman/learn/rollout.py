@@ -44,7 +44,7 @@ class Rollout:
 
     rewards_G: weighted sum of the rewards plus bonuses, NaN where a completion could not be graded.
     advantages: (G,), or (G, 2) with the tokens before `cuts_G[g]` weighted with the first; NaN in the same
-    places.
+    places. dropped: a filter left the group out; its advantages are 0 and nothing of it is trained on.
     """
 
     question: Question
@@ -54,6 +54,7 @@ class Rollout:
     rewards_G: Floats
     advantages: Floats
     cuts_G: npt.NDArray[np.int64] | None = None
+    dropped: bool = False
 
     @property
     def graded_mask_G(self) -> npt.NDArray[np.bool_]:
@@ -75,32 +76,44 @@ class Rollout:
         return [first] * cut + [second] * (tokens - cut)
 
 
-def grade_step(
-    step: Sequence[Sampled],
-    composed: Composed,
-    bonuses: Sequence[Bonus],
-    advantage: Advantage,
-    decode: Callable[[Sequence[int]], str],
+class GradedGroup(NamedTuple):
+    """A group before its advantages: what those may look at, the verdicts, and the bonuses (G,)."""
+
+    sampled: Sampled
+    group: RewardedGroup
+    gradings: tuple[Grading, ...]
+    bonus_G: Floats
+
+
+def weigh_step(
+    graded: Sequence[GradedGroup], advantage: Advantage, kept_mask: Sequence[bool]
 ) -> list[Rollout]:
-    """Grade all groups of a step and compute their advantages together. decode: token ids to text."""
-    graded = [_grade(sampled, composed, bonuses, advantage, decode) for sampled in step]
-    advantages = advantage([group for group, _, _ in graded])
+    """Advantages of a step's groups, computed together. kept_mask: False for a group that is dropped; the
+    advantage does not see it."""
+    kept = iter(advantage([entry.group for entry, keep in zip(graded, kept_mask, strict=True) if keep]))
     return [
         Rollout(
-            sampled.question, tuple(sampled.samples), gradings, bonus_G, group.rewards_G, found, group.cuts_G
+            entry.sampled.question,
+            tuple(entry.sampled.samples),
+            entry.gradings,
+            entry.bonus_G,
+            entry.group.rewards_G,
+            next(kept) if keep else 0.0 * entry.group.rewards_G,  # NaN stays NaN
+            entry.group.cuts_G if keep else None,
+            not keep,
         )
-        for sampled, (group, gradings, bonus_G), found in zip(step, graded, advantages, strict=True)
+        for entry, keep in zip(graded, kept_mask, strict=True)
     ]
 
 
-def _grade(
+def grade_group(
     sampled: Sampled,
     composed: Composed,
     bonuses: Sequence[Bonus],
     advantage: Advantage,
     decode: Callable[[Sequence[int]], str],
-) -> tuple[RewardedGroup, tuple[Grading, ...], Floats]:
-    """What an advantage may look at, the verdicts, and the bonuses (G,)."""
+) -> GradedGroup:
+    """One group's verdicts and bonuses. decode: token ids to text."""
     question, mark = sampled.question, advantage.mark
     texts = [sample.text for sample in sampled.samples]
     token_ids = [sample.token_ids for sample in sampled.samples]
@@ -121,7 +134,7 @@ def _grade(
         cuts_G=np.array([cut_after(ids, mark, decode) for ids in token_ids]) if mark else None,
         pair=sampled.pair,
     )
-    return group, gradings, bonus_G
+    return GradedGroup(sampled, group, gradings, bonus_G)
 
 
 def comparable_answer(completion: str, question: Question) -> str | None:

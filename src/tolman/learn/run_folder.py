@@ -15,10 +15,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tolman.learn.recipe import Recipe, parse_recipe, recipe_to_toml
+from tolman.learn.recipe import Recipe, parse_recipe, parse_selection, recipe_to_toml
+from tolman.learn.sections import Selection
 
 METRICS, ROLLOUTS, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "skipped.jsonl"
-_FREE_TO_CHANGE = ("out", "threads", "checkpoint_every", "keep", "device", "max_skipped")
+_FREE_TO_CHANGE = {
+    "run.out", "run.threads", "run.checkpoint_every", "run.keep", "run.device", "run.max_skipped",
+    "data.isolate",
+}  # fmt: skip
 
 
 class RunFolder:
@@ -28,28 +32,31 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
 
-    def start(self, recipe: Recipe) -> None:
+    def start(self, recipe: Recipe | Selection) -> None:
         """Make a fresh run. ValueError when there is one already, OSError when it cannot be written."""
         if (self.path / METRICS).exists() or self.checkpoints.exists():
             raise ValueError(f"run {self.path} exists; continue it with resume, or give another run.name")
-        self.checkpoints.mkdir(parents=True)
-        self._replace("recipe.toml", recipe_to_toml(recipe))
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._replace("recipe.toml", recipe_to_toml(recipe))  # first: what has a recipe can be resumed
+        self.checkpoints.mkdir()
         for name in (METRICS, ROLLOUTS, SKIPPED):
             (self.path / name).touch()
 
-    def check_same(self, recipe: Recipe) -> None:
+    def check_same(self, recipe: Recipe | Selection) -> None:
         """Before resuming: the recipe must be the one the run began with.
 
-        What changes no weight (output folder, threads, checkpoint rhythm, device) may differ.
+        What changes no weight (output folder, threads, checkpoint rhythm, device, where clips are decoded)
+        may differ.
         Raises ValueError naming the first key that differs, or that there is no run.
         """
         file = self.path / "recipe.toml"
         if not file.is_file():
             raise ValueError(f"nothing to resume: {file} is missing")
-        before = _flatten(parse_recipe(tomllib.loads(file.read_text(encoding="utf-8")), str(file)))
+        parse = parse_selection if isinstance(recipe, Selection) else parse_recipe
+        before = _flatten(parse(tomllib.loads(file.read_text(encoding="utf-8")), str(file)))
         now = _flatten(recipe)
         for key in sorted(before.keys() | now.keys()):
-            if key not in {f"run.{name}" for name in _FREE_TO_CHANGE} and before.get(key) != now.get(key):
+            if key not in _FREE_TO_CHANGE and before.get(key) != now.get(key):
                 raise ValueError(
                     f"cannot resume {self.path}: {key} was {before.get(key)!r}, is {now.get(key)!r}; "
                     "a resumed run keeps its recipe (start another run to change it)"
@@ -57,11 +64,18 @@ class RunFolder:
         self._replace("recipe.toml", recipe_to_toml(recipe))
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows to a .jsonl of the run; NaN and infinity become null, which JSON can hold."""
+        """Add rows to a .jsonl of the run; NaN and infinity become null, which JSON can hold.
+
+        Raises OSError naming the file where the disk is full.
+        """
         text = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
-        if text:
+        if not text:
+            return
+        try:
             with (self.path / name).open("a", encoding="utf-8") as stream:
                 stream.write(text)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
 
     def flush(self) -> None:
         """Force what was appended to the disk; before a checkpoint, so that no row before it can be lost."""
@@ -103,7 +117,7 @@ class RunFolder:
         staging.replace(self.path / name)
 
 
-def _flatten(recipe: Recipe) -> dict[str, Any]:
+def _flatten(recipe: Recipe | Selection) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:

@@ -70,14 +70,22 @@ class Data:
     """Question types to keep (`object_counting`, …); empty keeps all."""
     problem_types: tuple[str, ...] = knob(())
     """Problem types to keep (`multiple choice`, `numerical`, …); empty keeps all."""
+    data_types: tuple[str, ...] = knob(())
+    """Data types to keep (`video`, `image`); empty keeps all. An image is a clip of one frame."""
     frames: int = knob(0, low=0)
     """Frames per clip; 0 takes the policy's own."""
     holdout: float = knob(0.0, low=0, high=0.9)
     """Share of clips never trained on, chosen by a hash of their path: the same in every run."""
+    easy_first: bool = knob(False)
+    """Go through each epoch from easy to hard by the rows' `difficulty` (a selecting stage writes it), clips
+    with several questions by its mean; equals in random order."""
     drop_bad_gold: bool = knob(False)
     """Leave out rows whose gold answer does not earn full marks; without it such rows stop the run."""
     cache_mb: int = knob(1024, low=0)
     """Memory for decoded frames (uint8), in MiB."""
+    isolate: bool = knob(False)
+    """Decode in a process of its own with limits on memory and time: a file that crashes, hangs or fills the
+    decoder is a clip that cannot be read, and the run goes on."""
     features_mb: int = knob(1024, low=0)
     """Main memory for what a frozen vision tower (model.train = `text`) made of clips, in MiB; a clip whose
     features are held is neither decoded nor seen again."""
@@ -129,8 +137,49 @@ class RewardPart:
     """A name from `tolman.reward.registry.REWARDS`."""
     weight: float = knob(1.0)
     """Factor in the sum; 0 only logs the reward."""
+    only: dict[str, Any] = field(default_factory=dict)
+    """Rows it is for: a field (`problem_type`, …) to the list of its values; others earn 0 from it."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword options of the reward's factory."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Groups to train on: those without signal are dropped, others drawn in their place (DAPO, arXiv
+    2503.14476).
+
+    A group without signal is one whose rewards are all equal, or with `of` one whose mean is out of bounds.
+    """
+
+    redraws: int = knob(0, low=0)
+    """Times per step that missing groups are drawn from other clips; what is missing then stays missing."""
+    of: str = knob("")
+    """Reward whose mean (unweighted) must lie within `bounds`; empty: the total must vary in the group."""
+    bounds: tuple[float, float] = knob((0.01, 0.99))
+    """(low, high), the bounds themselves left out; with `of` only."""
+
+
+@dataclass(frozen=True)
+class Select:
+    """What a selecting stage keeps of the questions it has sampled completions for, and as what."""
+
+    of: str = knob()
+    """Reward that is looked at, in [0, 1] and unweighted."""
+    keep: str = knob("questions", choices=("questions", "answers", "pairs", "verdicts"))
+    """`questions`: the rows. `answers`: a right completion of each, to learn as `turns`. `pairs`: a right and
+    a wrong one as `chosen` and `rejected`. `verdicts`: a right and a wrong one, each with its `label`."""
+    low: float = knob(0.0, low=0, high=1)
+    """Least mean over a question's completions."""
+    high: float = knob(1.0, low=0, high=1)
+    """Greatest mean over a question's completions."""
+    spread: float = knob(0.0, low=0)
+    """Least standard deviation over a question's completions."""
+    solved: float = knob(1.0, low=0, high=1)
+    """Share kept of the questions whose every completion earns full marks, chosen by a hash of their id."""
+    right: float = knob(1.0, low=0, high=1)
+    """What a right completion earns at least."""
+    wrong: float = knob(0.0, low=0, high=1)
+    """What a wrong completion earns at most."""
 
 
 @dataclass(frozen=True)
@@ -223,3 +272,35 @@ class Recipe:
     rewards: tuple[RewardPart, ...] = ()
     bonuses: tuple[BonusPart, ...] = ()
     advantage: Advantage | None = None
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True)
+class SelectionRun:
+    """The run of a selecting stage, which takes no steps."""
+
+    name: str = knob()
+    """Name of the run; its folder is out/name."""
+    out: str = knob("runs")
+    """Folder of run folders."""
+    seed: int = knob(0, low=0)
+    """Everything random follows from it."""
+    max_skipped: float = knob(0.01, low=0, high=1)
+    """Share of clips that may be unreadable before the stage stops."""
+    threads: int = knob(0, low=0)
+    """CPU threads torch may use; 0 leaves torch's own choice."""
+    device: str = knob("cpu")
+    """Torch device of the policy."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A stage that samples, grades and keeps rows for the next one; it trains nothing."""
+
+    run: SelectionRun
+    model: Model
+    data: Data
+    batch: BatchSize
+    sampling: Sampling
+    rewards: tuple[RewardPart, ...]
+    select: Select

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,11 @@ from tolman.learn.optim import (
 from tolman.learn.recipe import Recipe, make_rewards
 from tolman.learn.registry import OBJECTIVES
 from tolman.learn.run_folder import METRICS, ROLLOUTS, SKIPPED, RunFolder
+from tolman.learn.sections import Selection
 from tolman.learn.seeds import stream_seed
+from tolman.learn.selection import select
+from tolman.learn.stages import Stage, folder_of
+from tolman.learn.watch import CollapseWatch
 from tolman.policy.load import load_policy, save_policy
 from tolman.policy.policy import Policy
 
@@ -74,6 +80,32 @@ def train(
     return folder.path
 
 
+def train_stages(
+    stages: Sequence[Stage], *, resume: bool = False, progress: Callable[[Stage, Row], None] | None = None
+) -> Path:
+    """Run the stages of a recipe in order; the last one's run folder is returned.
+
+    resume: pass over the stages that are done, go on in the one that was interrupted, begin the others.
+    progress: called with the stage and each row of its metrics.jsonl. Raises ValueError, before anything
+    starts, where a stage's folder exists already and resume is not given; otherwise as `train`.
+    """
+    if not resume and (there := [folder_of(one) for one in stages if folder_of(one).exists()]):
+        raise ValueError(f"run {there[0]} exists; continue it with resume, or give another run.name")
+    if resume and not folder_of(stages[0]).exists():
+        raise ValueError(f"nothing to resume: {folder_of(stages[0])} is missing")
+    for stage in stages:
+        folder = folder_of(stage)
+        begun = (folder / "recipe.toml").is_file()
+        report = partial(progress, stage) if progress else _ignore
+        if isinstance(stage, Selection):
+            select(stage, resume=begun, progress=report)
+        elif (folder / "checkpoints" / "final").is_dir():
+            RunFolder(folder).check_same(stage)
+        else:
+            train(stage, resume=begun, progress=report)
+    return folder
+
+
 def _ignore(row: Row) -> None:
     """No progress wanted."""
 
@@ -92,6 +124,7 @@ class _Loop:
         self.optimiser = make_adamw(self.parameters, recipe.optimiser)
         self.allowed_skips = math.floor(recipe.run.max_skipped * clips)
         self.unreadable: set[str] = set()
+        self.watch = CollapseWatch()
         weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
         trained = sum(p.numel() * p.element_size() for p in self.parameters)
         folder.need_space((weights + 2 * trained) * (recipe.run.keep + 1) + weights)
@@ -140,6 +173,8 @@ class _Loop:
         }
         self.folder.append(ROLLOUTS, ({"step": step + 1, **rollout} for rollout in batch.rows))
         self.folder.append(METRICS, [row])
+        if warning := self.watch.see(batch.metrics):
+            warnings.warn(warning, stacklevel=2)
         return row
 
     def _update(self, batch: Batch, step: int) -> tuple[dict[str, float], int]:

@@ -23,6 +23,25 @@ TEMPLATES: dict[str, str] = {
         '<map>{{"chair": [[1, 2], [8, 8]], "table": [[5, 5]]}}</map>, and use it for your answer.\n'
         "Then give your final answer between <answer> and </answer>{answer_rule}."
     ),
+    "think": (
+        "{problem}{options}\n"
+        "First reason step by step between <think> and </think>, and check your reasoning against what is "
+        "shown. Then give your final answer between <answer> and </answer>{answer_rule}."
+    ),
+    "evidence": (
+        "{problem}{options}\n"
+        "First reason between <think> and </think>. Whenever you mention an object, write where and when it "
+        "is to be seen: its name, its box in pixels and the time in seconds, as in "
+        "<obj>chair</obj><box>[10, 20, 60, 80]</box>at<t>3.2</t>s; a moment alone is <t>3.2</t>s. Then give "
+        "your final answer between <answer> and </answer>{answer_rule}."
+    ),
+    "layout": (
+        "{problem}{options}\n"
+        "First draw what is in the room, seen from above, between <map> and </map>: a dictionary from object "
+        'to its outlines [x1, y1, x2, y2] in metres, as in <map>{{"table": [[0.5, 1.0, 2.0, 1.8]]}}</map>. '
+        "Draw it inside your reasoning, which stands between <think> and </think>. Then give your final "
+        "answer between <answer> and </answer>{answer_rule}."
+    ),
 }
 """What the user's turn says, by name, with the fields `problem`, `options`, `objects` and `answer_rule`.
 
@@ -31,6 +50,8 @@ policies trained on it. `direct`: no reasoning. `spacer`: the published protocol
 2504.01805) in our words: reasoning in think tags, inside it a 10 x 10 map of the listed objects in map
 tags, then the answer in answer tags. As there, the list is the true map's categories, so the model is told
 what exists; where a question has no true map (benchmarks) the list is "the main objects of the room".
+`think`: reasoning in think tags, then the answer. `evidence`: the same with times and boxes in Open-o3
+Video's notation (`tolman.reward.claims`). `layout`: the same with a metric map (`tolman.reward.layout`).
 """
 
 _ANSWER_RULES: Mapping[str, str] = {
@@ -39,6 +60,8 @@ _ANSWER_RULES: Mapping[str, str] = {
     "regression": ": only the number, as in <answer>3.1</answer>",
     "OCR": ": only the text, as in <answer>EXIT</answer>",
     "free-form": ": in a sentence, inside <answer> </answer>",
+    "temporal grounding": ': start and end in seconds, as in <answer>{"time": [3.2, 7.5]}</answer>',
+    "spatial grounding": ': the box in pixels, as in <answer>{"boxes": [10, 20, 60, 80]}</answer>',
 }
 
 

@@ -12,6 +12,12 @@ from tolman.report.folder import Row, RunFiles, parse_row
 from tolman.report.html import Html, join, shortened, table, tag
 
 _FIRST = ("reward", "total", "loss", "kl", "length", "accuracy", "score")
+_SHOWN = {
+    "none": "shown no clip",
+    "one": "shown one frame",
+    "shuffled": "shown shuffled frames",
+    "other": "shown another scene's clip",
+}
 _AXIS = ("step", "time", "seconds", "elapsed")
 _TASK_NAMES = {
     "object_counting": "Object counting",
@@ -73,7 +79,7 @@ def results(run: RunFiles) -> Html:
 def _evaluation_note(name: str, each: Row) -> str:
     words = [f"{name}: {each.get('model', '?')}, {each['total']} questions"]
     if each.get("clip_source", "true") != "true":
-        words.append({"none": "shown no clip", "other": "shown another scene's clip"}[each["clip_source"]])
+        words.append(_SHOWN[each["clip_source"]])
     if each.get("unanswered"):
         words.append(f"{each['unanswered']} without an answer")
     if each.get("ungraded"):

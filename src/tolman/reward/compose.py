@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tolman.questions.question import Question
 from tolman.reward.graded import Graded, Reward
@@ -12,15 +12,36 @@ from tolman.reward.graded import Graded, Reward
 
 @dataclass(frozen=True)
 class Part:
-    """One reward with its name in logs and its weight. Raises ValueError for a weight that is not finite."""
+    """One reward with its name in logs, its weight and the rows it is for.
+
+    only: field of a row → values it may have; rows with others earn 0. Raises ValueError for a weight that is
+    not finite and for a field without a list of values.
+    """
 
     name: str
     reward: Reward
     weight: float = 1.0
+    only: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight):
             raise ValueError(f"reward {self.name!r}: the weight must be finite, got {self.weight}")
+        for key, values in self.only.items():
+            if not isinstance(values, list | tuple) or not values:
+                raise ValueError(f"reward {self.name!r}: only.{key} must be a list of values, got {values!r}")
+
+    def is_for(self, question: Question) -> bool:
+        """Whether the question's row has one of the wanted values in every field of `only`."""
+        if not self.only:
+            return True
+        row = question.to_row()
+        return all(row.get(key) in values for key, values in self.only.items())
+
+    def grade(self, completion: str, question: Question) -> Graded:
+        """The reward's verdict, 0 for a row that it is not for."""
+        if not self.is_for(question):
+            return Graded(0.0, "not for rows like this one")
+        return self.reward(completion, question)
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,6 @@ class Composed:
 
     def grade(self, completion: str, question: Question) -> Grading:
         """Every part's verdict on a completion and their sum; a part of weight 0 is graded all the same."""
-        verdicts = {part.name: part.reward(completion, question) for part in self.parts}
+        verdicts = {part.name: part.grade(completion, question) for part in self.parts}
         total = math.fsum(part.weight * verdicts[part.name].value for part in self.parts)
         return Grading(total, verdicts)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tolman.video.clip import Clip, read_clip
 from tolman.video.errors import ClipError
+from tolman.video.isolation import IsolatedReader
 
 DEFAULT_BYTES = 2 << 30
 
@@ -33,14 +34,18 @@ class ClipCache:
 
     max_bytes: bound on the frames held in memory; the least recently used clips go first, and a clip larger
     than the bound is not held. folder: where read clips are also stored, uncompressed, without a bound, or
-    None; it is made where it is missing. Clips come back read-only, since they are shared. Not for several
-    threads at once; several processes may share a folder.
+    None; it is made where it is missing. isolate: decode in a worker process (`IsolatedReader`). Clips come
+    back read-only, since they are shared. Not for several threads at once; several processes may share a
+    folder.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_BYTES, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, max_bytes: int = DEFAULT_BYTES, folder: str | Path | None = None, isolate: bool = False
+    ) -> None:
         if max_bytes < 0:
             raise ValueError(f"max_bytes must not be negative, got {max_bytes}")
         self.max_bytes = max_bytes
+        self._read = IsolatedReader().read if isolate else read_clip
         self.held_bytes = 0
         self.hits = self.misses = 0
         self._clips: OrderedDict[ClipKey, Clip] = OrderedDict()
@@ -68,7 +73,7 @@ class ClipCache:
         clip = self._load(key, Path(path))
         if clip is None:
             self.misses += 1
-            clip = read_clip(path, frames, fps, size)
+            clip = self._read(path, frames, fps, size)
             self._store(key, clip)
         else:
             self.hits += 1
@@ -125,7 +130,7 @@ def clip_key(path: Path, frames: int | None, fps: float | None, size: tuple[int,
     """The key of a clip; raises ClipError where the file is missing."""
     try:
         stat = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise ClipError(
             path, "does not exist" if isinstance(error, FileNotFoundError) else str(error)
         ) from error

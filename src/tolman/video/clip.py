@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import av
 import av.container
@@ -18,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tolman.video.errors import ClipError
-from tolman.video.sample import Indices, rate_indices, uniform_indices
+from tolman.video.sample import RULES, Indices, rate_indices
 from tolman.video.table import Table, opened, read_table
 
-__all__ = ["MAX_BYTES", "Clip", "ClipError", "read_clip"]
+__all__ = ["MAX_BYTES", "Clip", "ClipError", "Gathered", "check_arguments", "decode", "read_clip"]
 
 MAX_BYTES = 4 << 30
 _SKIPS = frozenset({"h264", "hevc"})
@@ -37,16 +38,20 @@ class Clip:
 
 
 def read_clip(
-    path: str | Path, frames: int | None = None, fps: float | None = None, size: tuple[int, int] | None = None
+    path: str | Path,
+    frames: int | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    rule: str = "uniform",
 ) -> Clip:
     """Read frames of the first video stream of a file.
 
-    frames: this many, evenly spaced over all frames with both ends (`uniform_indices`); a video that has
-    fewer gives all. fps: the frames shown every 1/fps seconds (`rate_indices`), where `frames` then is the
-    most to take. Neither: all. size: (height, width) in pixels to resize to, as Qwen's processors would
-    (`resize`), after decoding: the decoder's own resizing differs from theirs. Rotation metadata of 90, 180
-    and 270 degrees is applied before. Pixels are taken as stored: sample aspect ratio and interlacing are
-    ignored.
+    frames: this many, taken by `rule` of `RULES` (`uniform`: evenly spaced over all frames with both ends);
+    a video that has fewer gives all. fps: the frames shown every 1/fps seconds (`rate_indices`), where
+    `frames` then is the most to take. Neither: all. size: (height, width) in pixels to resize to, as Qwen's
+    processors would (`resize`), after decoding: the decoder's own resizing differs from theirs. Rotation
+    metadata of 90, 180 and 270 degrees is applied before. Pixels are taken as stored: sample aspect ratio and
+    interlacing are ignored.
 
     Raises ClipError naming path and reason for a file that is missing, empty, a folder, not a video,
     without video stream, without frames, truncated, damaged where frames were asked for, rotated by another
@@ -54,11 +59,68 @@ def read_clip(
     arguments out of range.
     """
     path = Path(path)
-    _check_arguments(frames, fps, size)
+    check_arguments(frames, fps, size, rule)
+    gathered = Gathered(path, size)
+    decode(path, frames, fps, rule, gathered)
+    return gathered.clip()
+
+
+class Receiver(Protocol):
+    """Takes what `decode` finds."""
+
+    def begin(self, times_T: npt.NDArray[np.float64]) -> None:
+        """Called once, before any frame: when each frame is shown, in seconds after the file's first."""
+        ...
+
+    def put(self, place: int, rgb_HWC: npt.NDArray[np.uint8]) -> None:
+        """Called once for each place in 0..T - 1, in any order: a frame, upright, at its own size."""
+        ...
+
+
+class Gathered:
+    """A receiver that makes a `Clip`, frames resized to `size` where it is given."""
+
+    def __init__(self, path: Path, size: tuple[int, int] | None) -> None:
+        self.path, self.size = path, size
+        self._times_T = np.zeros(0)
+        self._rgb_THWC: npt.NDArray[np.uint8] | None = None
+
+    def begin(self, times_T: npt.NDArray[np.float64]) -> None:
+        """The clip's times."""
+        self._times_T = times_T
+
+    def put(self, place: int, rgb_HWC: npt.NDArray[np.uint8]) -> None:
+        """A frame of it. Raises ClipError where it does not fit those before or all would not fit memory."""
+        if self.size is not None:
+            from tolman.video.resize import resize  # torch only where it is needed
+
+            rgb_HWC = resize(rgb_HWC[None], self.size)[0]
+        if self._rgb_THWC is None:
+            shape = (len(self._times_T), *rgb_HWC.shape)
+            if np.prod(shape, dtype=np.float64) > MAX_BYTES:
+                raise ClipError(
+                    self.path,
+                    f"frames {shape} would take more than {MAX_BYTES} bytes; ask for fewer or smaller",
+                )
+            self._rgb_THWC = np.empty(shape, dtype=np.uint8)
+        if rgb_HWC.shape != self._rgb_THWC.shape[1:]:
+            sizes = f"{self._rgb_THWC.shape[1:3]} to {rgb_HWC.shape[:2]}"
+            raise ClipError(self.path, f"changes its frame size from {sizes}; give a size to resize to")
+        self._rgb_THWC[place] = rgb_HWC
+
+    def clip(self) -> Clip:
+        """The clip, once every frame came."""
+        assert self._rgb_THWC is not None
+        return Clip(self._rgb_THWC, self._times_T, self.path)
+
+
+def decode(path: Path, frames: int | None, fps: float | None, rule: str, receiver: Receiver) -> None:
+    """Hand the frames that `read_clip` would return to `receiver` one by one; raises ClipError as it does."""
     with opened(path) as (container, stream):
         table = read_table(path, container, stream)
-        chosen = _choose(table, frames, fps)
-        sink = _Sink(path, len(chosen), size)
+        chosen = _choose(table, frames, fps, rule)
+        receiver.begin(table.times_N[chosen])
+        sink = _Sink(path, len(chosen), receiver)
         if len(table.keys):
             _seek_and_take(container, stream, table, chosen, sink)
     if not sink.full:
@@ -67,12 +129,14 @@ def read_clip(
         raise ClipError(
             path, f"is damaged: only {sink.taken} of {len(chosen)} frames asked for can be decoded"
         )
-    assert sink.rgb_THWC is not None
-    return Clip(sink.rgb_THWC, table.times_N[chosen], path)
 
 
-def _check_arguments(frames: int | None, fps: float | None, size: tuple[int, int] | None) -> None:
+def check_arguments(frames: int | None, fps: float | None, size: tuple[int, int] | None, rule: str) -> None:
     """Refuse arguments before a file is opened."""
+    if rule not in RULES:
+        raise ValueError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
+    if rule != "uniform" and (frames is None or fps is not None):
+        raise ValueError(f"sampling rule {rule!r} says which of a number of frames; give frames and no fps")
     if frames is not None and frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     if fps is not None and not (np.isfinite(fps) and fps > 0):
@@ -81,21 +145,20 @@ def _check_arguments(frames: int | None, fps: float | None, size: tuple[int, int
         raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size}")
 
 
-def _choose(table: Table, frames: int | None, fps: float | None) -> Indices:
+def _choose(table: Table, frames: int | None, fps: float | None, rule: str) -> Indices:
     """Indices into the table."""
     total = len(table.pts_N)
     if fps is not None:
         return rate_indices(table.times_N, fps, frames)
-    return uniform_indices(total, total if frames is None else frames)
+    return np.arange(total) if frames is None else RULES[rule](total, frames)
 
 
 class _Sink:
-    """Takes decoded frames, upright and resized, into their places."""
+    """Takes decoded frames, turns them upright and hands each on once."""
 
-    def __init__(self, path: Path, count: int, size: tuple[int, int] | None) -> None:
-        self.path, self.size = path, size
+    def __init__(self, path: Path, count: int, receiver: Receiver) -> None:
+        self.path, self.receiver = path, receiver
         self.filled = np.zeros(count, dtype=bool)
-        self.rgb_THWC: npt.NDArray[np.uint8] | None = None
 
     @property
     def taken(self) -> int:
@@ -109,29 +172,14 @@ class _Sink:
         """Put a frame in its place, first come. Raises ClipError as `read_clip`."""
         if self.filled[place]:
             return
-        rgb_HWC = self._upright(frame)
-        if self.size is not None:
-            from tolman.video.resize import resize  # torch only where it is needed
-
-            rgb_HWC = resize(rgb_HWC[None], self.size)[0]
-        if self.rgb_THWC is None:
-            shape = (len(self.filled), *rgb_HWC.shape)
-            if np.prod(shape, dtype=np.float64) > MAX_BYTES:
-                raise ClipError(
-                    self.path,
-                    f"frames {shape} would take more than {MAX_BYTES} bytes; ask for fewer or smaller",
-                )
-            self.rgb_THWC = np.empty(shape, dtype=np.uint8)
-        if rgb_HWC.shape != self.rgb_THWC.shape[1:]:
-            sizes = f"{self.rgb_THWC.shape[1:3]} to {rgb_HWC.shape[:2]}"
-            raise ClipError(self.path, f"changes its frame size from {sizes}; give a size to resize to")
-        self.rgb_THWC[place] = rgb_HWC
+        self.receiver.put(place, self._upright(frame))
         self.filled[place] = True
 
     def _upright(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         """(H, W, 3) pixels, turned as the file's display matrix says."""
         if frame.is_corrupt:
-            raise ClipError(self.path, f"is damaged: the frame at {frame.time:.3f} s cannot be decoded whole")
+            where = f"the frame at {frame.time:.3f} s" if frame.time is not None else "a frame without a time"
+            raise ClipError(self.path, f"is damaged: {where} cannot be decoded whole")
         if frame.rotation % 90:
             raise ClipError(self.path, f"is rotated by {frame.rotation} degrees, which is no multiple of 90")
         stored_HWC: npt.NDArray[np.uint8] = frame.to_ndarray(format="rgb24").view(np.uint8)

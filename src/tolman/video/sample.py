@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,34 @@ def uniform_indices(total: int, frames: int) -> Indices:
     if total < 1 or frames < 1:
         raise ValueError(f"cannot sample {frames} of {total} frames: both must be at least 1")
     return np.linspace(0, total - 1, min(frames, total)).round().astype(np.int64)
+
+
+def interior_indices(total: int, frames: int) -> Indices:
+    """(n,) increasing indices, n <= min(frames, total): ⌊k · total / (frames + 1)⌋ for k = 1 … frames, so
+    neither end of the clip; VLMEvalKit's rule for most video benchmarks. Frames that come twice are taken
+    once.
+    """
+    if total < 1 or frames < 1:
+        raise ValueError(f"cannot sample {frames} of {total} frames: both must be at least 1")
+    return np.unique(np.arange(1, frames + 1) * total // (frames + 1)).astype(np.int64)
+
+
+def middle_indices(total: int, frames: int) -> Indices:
+    """(n,) increasing indices, n = min(frames, total): the middle frame of each of n equal parts (the test
+    time rule of TSN, arXiv 1608.00859).
+    """
+    if total < 1 or frames < 1:
+        raise ValueError(f"cannot sample {frames} of {total} frames: both must be at least 1")
+    count = min(frames, total)
+    return ((2 * np.arange(count) + 1) * total // (2 * count)).astype(np.int64)
+
+
+RULES: Mapping[str, Callable[[int, int], Indices]] = {
+    "uniform": uniform_indices,
+    "interior": interior_indices,
+    "middle": middle_indices,
+}
+"""Ways to take a number of frames, by name."""
 
 
 def rate_indices(times_N: npt.NDArray[np.float64], fps: float, most: int | None = None) -> Indices:

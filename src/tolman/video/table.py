@@ -18,7 +18,20 @@ import numpy.typing as npt
 
 from tolman.video.errors import ClipError
 
-MAX_FRAMES = 10_000_000
+MAX_FRAMES = 2_000_000
+"""Nine hours at 60 frames a second."""
+MAX_PIXELS = 1 << 26
+"""Of a frame: 8192 x 8192."""
+MAX_SECONDS = 1_000_000
+"""Eleven days; time stamps further apart are damaged ones."""
+
+# No playlists, concatenations or numbered images: a clip must not make the reader open anything else.
+_DEMUXERS = (
+    "3gp,aac,ac3,aiff,amr,apng,asf,av1,avi,avs2,bmp_pipe,caf,dv,flac,flv,gif,h263,h264,hevc,ivf,jpeg_pipe,m4v,"
+    "matroska,webm,mjpeg,mov,mp4,m4a,3g2,mj2,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,png_pipe,rm,vc1,wav,"
+    "webp_pipe,wtv,yuv4mpegpipe"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS, "max_pixels": str(MAX_PIXELS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,27 +56,43 @@ class Table:
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a file and its first video stream (never an attached picture).
 
-    Raises ClipError for a path that is missing, a folder, empty, not a video or without a video stream, and
-    for any error of the decoder inside the block.
+    Nothing but the file itself is opened, whatever it says and however it is called. Raises ClipError for a
+    path that is missing, a folder, empty, not a video, without a video stream or with frames of more than
+    MAX_PIXELS, and for any error of the decoder inside the block.
     """
-    if path.is_dir():
-        raise ClipError(path, "is a folder, not a video file")
-    if not path.is_file():
-        raise ClipError(path, "does not exist")
     try:
+        if path.is_dir():
+            raise ClipError(path, "is a folder, not a video file")
+        if not path.is_file():
+            raise ClipError(path, "does not exist")
         if path.stat().st_size == 0:
             raise ClipError(path, "is empty (0 bytes)")
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace") as container:
             streams = [s for s in container.streams.video if not _attached(s)]
             if not streams:
                 kinds = sorted({s.type for s in container.streams})
                 raise ClipError(path, f"has no video stream, only {', '.join(kinds) or 'nothing'}")
-            streams[0].thread_type = "SLICE"  # frame threads delay frames, which exact seeking cannot use
+            _prepare(path, streams[0])
             yield container, streams[0]
     except av.error.InvalidDataError as error:
         raise ClipError(path, "is not a video, or is truncated or damaged") from error
+    except av.error.ArgumentError as error:  # what the white list and max_pixels answer with
+        reason = f"is in a format that is not read here, or has frames of more than {MAX_PIXELS} pixels"
+        raise ClipError(path, reason) from error
     except (av.error.FFmpegError, OSError) as error:
         raise ClipError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _prepare(path: Path, stream: av.VideoStream) -> None:
+    """Set up the decoder. Raises ClipError where there is none, or where a frame would be too large."""
+    context: av.VideoCodecContext | None = stream.codec_context
+    if context is None:
+        raise ClipError(path, "is in a format that no decoder here knows")
+    if context.width * context.height > MAX_PIXELS:
+        size = f"{context.width}x{context.height}"
+        raise ClipError(path, f"has frames of {size} pixels; {MAX_PIXELS} in all are the most")
+    context.options = {"max_pixels": str(MAX_PIXELS)}  # a stream may change its size as it goes
+    context.thread_type = "SLICE"  # frame threads delay frames, which exact seeking cannot use
 
 
 def read_table(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Table:
@@ -88,7 +117,7 @@ def read_table(path: Path, container: av.container.InputContainer, stream: av.Vi
     if not pts:
         raise ClipError(path, "has no frames")
     known = sorted(p for p in pts if p is not None)
-    _check_whole(path, stream, known)
+    _check_times(path, stream, known)
     if tick is None or not keys or len(set(known)) < len(pts):
         return Table(np.arange(_count(path)), np.array([], dtype=np.int64), _spacing(path, stream))
     return Table(np.array(known, dtype=np.int64), np.array(sorted(keys), dtype=np.int64), tick)
@@ -99,17 +128,20 @@ def _attached(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _check_whole(path: Path, stream: av.VideoStream, known: list[int]) -> None:
-    """Raise ClipError where index or header promise more than the file holds."""
+def _check_times(path: Path, stream: av.VideoStream, known: list[int]) -> None:
+    """Raise ClipError where index or header promise more than the file holds, and for absurd times."""
     size = os.stat(path).st_size
     ends = [entry.pos + entry.size for entry in stream.index_entries]
     if ends and max(ends) > size:
         raise ClipError(path, f"is truncated: its index reaches to byte {max(ends)}, the file ends at {size}")
+    if not known or stream.time_base is None:
+        return
+    there = float((known[-1] - known[0]) * stream.time_base)
+    if there > MAX_SECONDS:
+        raise ClipError(path, f"is damaged: its frames are {there:.0f} s apart")
     promised = _tagged_seconds(stream.metadata.get("DURATION", ""))
-    if promised and known and stream.time_base is not None:
-        there = float((known[-1] - known[0]) * stream.time_base)
-        if there < promised - max(1.0, 2 * promised / len(known)):
-            raise ClipError(path, f"is truncated: {there:.1f} s of {promised:.1f} s that its header promises")
+    if promised and there < promised - max(1.0, 2 * promised / len(known)):
+        raise ClipError(path, f"is truncated: {there:.1f} s of {promised:.1f} s that its header promises")
 
 
 def _tagged_seconds(text: str) -> float:
@@ -119,7 +151,7 @@ def _tagged_seconds(text: str) -> float:
         return 0.0
     try:
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

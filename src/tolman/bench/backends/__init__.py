@@ -1,0 +1,1 @@
+"""Who answers: a policy in this process, vLLM's engine, or any OpenAI-compatible server."""

@@ -1,0 +1,148 @@
+"""What a question is shown: which frames of which clip, and the four ways to take the video away.
+
+`none` shows no clip, `one` its middle frame alone, `shuffled` its frames in another order, `other` another
+scene's clip: what a policy still answers right, the video (its later frames, its order, its place) did not
+teach it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tolman.questions.question import Question
+from tolman.video.clip import read_clip
+from tolman.video.errors import ClipError
+from tolman.video.sample import RULES
+
+CLIP_SOURCES = ("true", "none", "one", "shuffled", "other")
+_AHEAD = 2  # clips that are read while the model answers about another
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a clip, and how large.
+
+    frames: this many, by `rule` of `tolman.video.sample.RULES`. fps: the frames shown every 1/fps seconds, of
+    which `frames` (where given) is the most. size: (height, width) in pixels that frames are resized to,
+    whatever their aspect; None keeps the file's. Raises ValueError for values out of range, without both
+    frames and fps, and for another rule than `uniform` beside fps.
+    """
+
+    frames: int | None
+    fps: float | None = None
+    size: tuple[int, int] | None = None
+    rule: str = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.frames is None and self.fps is None:
+            raise ValueError("say how many frames a clip is shown with, or how many a second")
+        if self.rule not in RULES:
+            raise ValueError(f"unknown sampling rule {self.rule!r}; known: {', '.join(RULES)}")
+        if self.rule != "uniform" and self.fps is not None:
+            raise ValueError(f"sampling rule {self.rule!r} says which of a number of frames; give no fps")
+        if (self.frames is not None and self.frames < 1) or (self.fps is not None and not self.fps > 0):
+            raise ValueError(f"frames and fps must be above 0, got {self.frames} and {self.fps}")
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Frames of a clip as they are shown, in this order.
+
+    rgb_THWC: (T, H, W, 3) uint8. times_T: (T,) seconds at which they stand for the model, never descending.
+    source_T: (T,) seconds in the file; other than times_T where frames are shuffled. path: the clip's,
+    relative to the root.
+    """
+
+    path: str
+    rgb_THWC: npt.NDArray[np.uint8]
+    times_T: npt.NDArray[np.float64]
+    source_T: npt.NDArray[np.float64]
+
+
+def clip_paths(questions: Sequence[Question], clip_source: str, seed: int) -> list[str | None]:
+    """The clip each question is shown, relative to the root; None for none. Raises ValueError for a source
+    not in `CLIP_SOURCES`, and for `other` where there is a single scene.
+    """
+    if clip_source not in CLIP_SOURCES:
+        raise ValueError(f"clip source {clip_source!r} is not one of {', '.join(CLIP_SOURCES)}")
+    if clip_source == "none":
+        return [None] * len(questions)
+    if clip_source != "other":
+        return [question.path for question in questions]
+    first = {_scene(question): question.path for question in reversed(questions)}
+    others = other_scenes([_scene(question) for question in questions], seed)
+    return [first[others[_scene(question)]] for question in questions]
+
+
+def other_scenes(scenes: Sequence[str], seed: int) -> dict[str, str]:
+    """Every scene → another one, each taken once: one random cycle through all of them.
+
+    Raises ValueError for fewer than two scenes.
+    """
+    names = sorted(set(scenes))
+    if len(names) < 2:
+        raise ValueError(
+            f"another scene's clip needs two scenes or more, got {len(names)}; take clip_source none"
+        )
+    order = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
+    return dict(zip(order, [*order[1:], order[0]], strict=True))
+
+
+def show(root: Path, path: str, sampling: Sampling, clip_source: str, seed: int) -> Shown:
+    """The frames of one clip. Raises ClipError where it cannot be read."""
+    clip = read_clip(
+        root / path, frames=sampling.frames, fps=sampling.fps, size=sampling.size, rule=sampling.rule
+    )
+    rgb, times = clip.rgb_THWC, clip.times_T
+    if clip_source == "one":
+        middle = slice((len(times) - 1) // 2, (len(times) - 1) // 2 + 1)
+        return Shown(path, rgb[middle], times[middle], times[middle])
+    if clip_source == "shuffled":
+        order = shuffled(len(times), np.random.default_rng([seed, zlib.crc32(path.encode())]))
+        return Shown(path, rgb[order], times, times[order])
+    return Shown(path, rgb, times, times)
+
+
+def shuffled(count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """(count,) a random order other than the true one (the same where there is a single frame)."""
+    order = rng.permutation(count)
+    while count > 1 and (np.diff(order) > 0).all():
+        order = rng.permutation(count)
+    return order
+
+
+def read_ahead(
+    root: Path, paths: Sequence[str | None], sampling: Sampling, clip_source: str, seed: int
+) -> Iterator[Shown | ClipError | None]:
+    """What each path shows, in order (None: nothing; an error in place of a clip that cannot be read), while
+    a thread reads the next ones.
+    """
+
+    def read(path: str | None) -> Shown | ClipError | None:
+        try:
+            return None if path is None else show(root, path, sampling, clip_source, seed)
+        except ClipError as error:
+            return error
+
+    with ThreadPoolExecutor(1) as reader:
+        coming: list[Future[Shown | ClipError | None]] = []
+        try:
+            for path in paths:
+                coming.append(reader.submit(read, path))
+                if len(coming) > _AHEAD:
+                    yield coming.pop(0).result()
+            while coming:
+                yield coming.pop(0).result()
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+
+def _scene(question: Question) -> str:
+    return question.scene_id or question.path

@@ -1,0 +1,117 @@
+"""Options that say who answers and what it is shown."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tolman.cli.shared import frame_size, positive, quiet_loading
+
+if TYPE_CHECKING:
+    from tolman.bench.backends.backend import Backend
+    from tolman.bench.frames import Sampling
+
+STARTER = "starter"
+_SERVED = {
+    "send": "form",
+    "concurrency": "concurrency",
+    "rate": "per_minute",
+    "timeout": "seconds",
+    "attempts": "attempts",
+    "key_variable": "key_variable",
+}
+"""Options of a server, and the fields they are."""
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Options of the model and where it runs."""
+    parser.add_argument(
+        "--model",
+        help=f"{STARTER}, or a folder or name of a model; with --server, its name there (default: {STARTER})",
+    )
+    where = parser.add_argument_group("where the model runs (default: in this process)")
+    where.add_argument("--device", help="in this process: cpu, cuda, … (default: cpu)")
+    other = where.add_mutually_exclusive_group()
+    other.add_argument("--vllm", action="store_true", help="in vLLM's offline engine (install it first)")
+    other.add_argument(
+        "--server", metavar="URL", help="behind an OpenAI-compatible server, as http://localhost:8000/v1"
+    )
+    served = parser.add_argument_group("to a server")
+    served.add_argument("--send", help="clips as images, or as video (default: images)")
+    served.add_argument("--concurrency", type=positive, help="requests at a time (default: 8)")
+    served.add_argument("--rate", type=float, metavar="N", help="most requests a minute (default: no limit)")
+    served.add_argument("--timeout", type=float, metavar="S", help="seconds for one request (default: 300)")
+    served.add_argument("--attempts", type=positive, help="how often a request is sent in all (default: 8)")
+    served.add_argument(
+        "--key-variable", metavar="NAME", help="environment variable with the server's key (default: none)"
+    )
+
+
+def add_shown(parser: argparse.ArgumentParser) -> None:
+    """Options of frames, beside those that filming has too (--frames and --fps)."""
+    parser.add_argument(
+        "--resolution",
+        type=frame_size,
+        metavar="HxW",
+        help="height and width that frames are shown with (default: the model's own; a server: the clip's)",
+    )
+    parser.add_argument(
+        "--sampling",
+        default="uniform",
+        help="which --frames of a video: uniform (both ends), interior (neither end) or middle (of equal "
+        "parts) (default: %(default)s)",
+    )
+
+
+def make_backend(arguments: argparse.Namespace) -> Backend:
+    """Whoever answers. Raises ValueError for options that do not fit together."""
+    served = {
+        field: getattr(arguments, option)
+        for option, field in _SERVED.items()
+        if getattr(arguments, option) is not None
+    }
+    if served and arguments.server is None:
+        known = ", ".join(f"--{option.replace('_', '-')}" for option in _SERVED)
+        raise ValueError(f"{known} are for a --server, and none is named")
+    if arguments.device is not None and (arguments.server or arguments.vllm):
+        raise ValueError("--device is for a model in this process, not for --server or --vllm")
+    if arguments.server is not None:
+        from tolman.bench.backends.server import DEFAULT, Server
+
+        if arguments.model is None:
+            raise ValueError("--server needs --model NAME, the name that the server knows the model by")
+        return Server(arguments.server, arguments.model, shown(arguments, DEFAULT), **served)
+    if arguments.vllm:
+        from tolman.bench.backends.server import DEFAULT
+        from tolman.bench.backends.vllm_engine import VllmEngine
+
+        if arguments.model is None:
+            raise ValueError("--vllm needs --model, a folder or a name")
+        sampling = shown(arguments, DEFAULT)
+        if sampling.frames is None:
+            raise ValueError("--vllm with --fps needs --frames N too, the most that a question may have")
+        return VllmEngine(arguments.model, sampling, sampling.frames)
+    from tolman.bench.backends.in_process import InProcess
+    from tolman.policy.load import load_policy
+
+    quiet_loading()
+    backend = InProcess(load_policy(arguments.model or STARTER, device=arguments.device or "cpu"))
+    backend.sampling = shown(arguments, backend.sampling)
+    return backend
+
+
+def shown(arguments: argparse.Namespace, own: Sampling) -> Sampling:
+    """The frames that are shown: the backend's own, less what the command line says.
+
+    Of a clip that is filmed for the model all frames are shown, and --fps is the film's. Of a video --fps
+    without --frames takes as many as there are.
+    """
+    fps = None if arguments.scenes is not None else arguments.fps
+    return replace(
+        own,
+        frames=arguments.frames or (own.frames if fps is None else None),
+        fps=fps,
+        size=arguments.resolution or own.size,
+        rule=arguments.sampling,
+    )
