@@ -89,7 +89,7 @@ def tasks(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any]
             number(before["best_constant"]),
         ]
     )  # fmt: skip
-    if before["maps"]:
+    if before.get("maps") and after.get("maps"):
         sides = [pair(side["maps"]["score"], side["maps"]["stderr"]) for side in (before, after)]
         rows.append(["maps", str(before["maps"]["n"]), *sides, "", "", ""])
     return table(["task", "n", "before", "after", "change", "chance", "best constant"], rows)

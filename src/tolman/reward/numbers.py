@@ -6,8 +6,18 @@ import math
 import re
 from typing import NamedTuple
 
-_ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_ONES += [
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
     "eleven",
     "twelve",
     "thirteen",
@@ -18,11 +28,12 @@ _ONES += [
     "eighteen",
     "nineteen",
 ]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_WORDS = {word: value for value, word in enumerate(_ONES)}
-_WORDS |= {word: 10 * (k + 2) for k, word in enumerate(_TENS)}
+"""The numbers 0 to 19 as words."""
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_WORDS = {word: value for value, word in enumerate(ONES)}
+_WORDS |= {word: 10 * (k + 2) for k, word in enumerate(TENS)}
 _SPOKEN = re.compile(
-    rf"(?<![a-z])(?:({'|'.join(_TENS)})[- ]({'|'.join(_ONES[1:10])})|({'|'.join(_WORDS)}))(?![a-z])"
+    rf"(?<![a-z])(?:({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})|({'|'.join(_WORDS)}))(?![a-z])"
 )
 _CHUNK = re.compile(r"(?<![a-z0-9_^])[+-]?(?:[0-9]|\.[0-9])[0-9.,]*(?:e[+-]?[0-9]+)?")
 _WELL_FORMED = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?")
@@ -34,7 +45,7 @@ for _prefix, _short in (("milli", "mm"), ("centi", "cm"), ("deci", "dm"), ("", "
 _ASKED = {"m": ("m", 1), "cm": ("cm", 1), "m²": ("m", 2), "m2": ("m", 2)}
 
 # SpaceR's table in its order: a word found anywhere wins over digits and over the words after it.
-_PUBLISHED = {word: float(_WORDS[word]) for word in [*_ONES[1:], *_TENS, "zero"]} | {"a": 1.0, "an": 1.0}
+_PUBLISHED = {word: float(_WORDS[word]) for word in [*ONES[1:], *TENS, "zero"]} | {"a": 1.0, "an": 1.0}
 
 
 class Number(NamedTuple):

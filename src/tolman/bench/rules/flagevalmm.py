@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tolman.bench import vsibench
 from tolman.bench.rules.common import relative_error, share_within, to_number
 from tolman.bench.verdict import Row, Verdict, text_of, truth_of
+from tolman.reward.numbers import ONES, TENS
 
 _CHOICE_KEYS = (
     "故选", "选择", "正确选项为", "答案选", "答案为", "答案是", "因此", "答案",
@@ -38,32 +39,9 @@ _WITH_UNIT = re.compile(
     r"(\d+)(?:cm|m|km|mm|s|h|kg|g|l|ml|mol|厘米|米|千米|°|毫米|月|秒|小时|克|千克|升|毫升|摩尔)"
 )
 _FIRST_NUMBER = re.compile(r"\d+\.\d+|\d+")
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUES = (
-    {word: k for k, word in enumerate(_ONES)}
-    | {word: 10 * k for k, word in enumerate(_TENS, 2)}
+    {word: k for k, word in enumerate(ONES)}
+    | {word: 10 * k for k, word in enumerate(TENS, 2)}
     | {"hundred": 100}
 )
 _SCALES = {"billion": 10**9, "million": 10**6, "thousand": 1000}

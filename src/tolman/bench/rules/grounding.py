@@ -43,10 +43,11 @@ def grounded(read: Callable[[str], Span | None]) -> Callable[[Row], Verdict]:
     """A rule that scores the overlap of the span `read` finds; 0 without one."""
 
     def judge(row: Row) -> Verdict:
+        truth = span_of(row["ground_truth"])
         span = read(text_of(row))
         if span is None:
             return Verdict(0.0, None, "no span found", failed=True)
-        return Verdict(overlap(span, span_of(row["ground_truth"])), list(span))
+        return Verdict(overlap(span, truth), list(span))
 
     return judge
 

@@ -16,6 +16,7 @@ from tolman.bench.rules.common import (
 )
 from tolman.bench.rules.spatial import unquoted
 from tolman.bench.verdict import Row, Verdict, drawn, letters_of, matched, options_of, text_of, truth_of
+from tolman.reward.numbers import ONES, TENS
 
 _PHRASES = (
     "the answer is", "answer is", "the correct answer is", "correct answer is", "the best answer is",
@@ -26,39 +27,8 @@ _PHRASES = (
     "my choice is",
     "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは",
 )  # fmt: skip
-_WORDS = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ]
-    )
-}
-_WORDS |= {
-    word: 10 * k
-    for k, word in enumerate(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2
-    )
-}
+_WORDS = {word: value for value, word in enumerate(ONES)}
+_WORDS |= {word: 10 * k for k, word in enumerate(TENS, 2)}
 _WORDS |= {"hundred": 100, "thousand": 1000}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _WORD = re.compile(r"[a-z]+")

@@ -8,6 +8,7 @@ import re
 
 from tolman.bench.rules.common import share_within, to_number
 from tolman.bench.verdict import Row, Verdict, text_of, truth_of
+from tolman.reward.numbers import ONES
 
 _TAGS = re.compile(r"</?(?:CONCLUSION|conclusion|ANSWER|answer|ASSISTANT|assistant)>")
 _ASSISTANT = re.compile(r"ASSISTANT:\s*\(?([A-Fa-f])")
@@ -27,29 +28,7 @@ _CONCLUDED_WORD = re.compile(r"<conclusion>\s*(yes|no)\s*</conclusion>", re.IGNO
 _CONCLUDED_NUMBER = re.compile(r"<conclusion>\s*(\d++)\s*</conclusion>", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
-_WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
+_WORDS = [*ONES, "twenty"]
 _VALUES = {word: float(k) for k, word in enumerate(_WORDS)} | {
     word: float(k) for k, word in enumerate(_ORDINALS, 1)
 }
