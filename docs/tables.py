@@ -15,6 +15,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
+MAPS = {"maps: things placed": "placed", "maps: drawn things right": "sound"}
 PAGES = (DOCS.parent / "README.md", DOCS / "starter.md")
 
 
@@ -89,9 +90,10 @@ def tasks(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any]
             number(before["best_constant"]),
         ]
     )  # fmt: skip
-    if before.get("maps") and after.get("maps"):
-        sides = [pair(side["maps"]["score"], side["maps"]["stderr"]) for side in (before, after)]
-        rows.append(["maps", str(before["maps"]["n"]), *sides, "", "", ""])
+    if before.get("maps"):
+        for name, key in MAPS.items():
+            sides = [number(side["maps"][key]) for side in (before, after)]
+            rows.append([name, str(before["maps"]["n"]), *sides, "", "", ""])
     return table(["task", "n", "before", "after", "change", "chance", "best constant"], rows)
 
 
@@ -129,8 +131,8 @@ def watching() -> str:
     ]  # fmt: skip
     overall = [pair(run["overall"], run["stderr"]) for run in runs.values()]
     rows.append(["overall", *overall, "", number(runs["true"]["best_constant"])])
-    drawn = [pair(run["maps"]["score"], run["maps"]["stderr"]) for run in runs.values()]
-    rows.append(["maps", *drawn, "", ""])
+    for name, key in MAPS.items():
+        rows.append([name, *(number(run["maps"][key]) for run in runs.values()), "", ""])
     return table(["task", "its clip", "no clip", "another room's clip", "chance", "best constant"], rows)
 
 

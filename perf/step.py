@@ -2,7 +2,7 @@
 
     python perf/step.py [--rounds 5] [--threads 2] [--json FILE]
 
-Policy: a fresh starter (about 5 million parameters, 16 frames of 112 pixels). SFT: 4 clips with 4 questions
+Policy: a fresh starter (about 7 million parameters, 8 frames of 112 pixels). SFT: 4 clips with 4 questions
 each, gold map and answer. RL: 4 prompts, 8 completions of up to 100 tokens each, KL to a reference. The naive
 way repeats pixels and prompt for every sample, in the loss, in the reference and in the rollout, as the
 published trainers do; both run the same functions on the same tokens, by turns, in one process.

@@ -169,10 +169,11 @@ def print_figures(title: str, figures: Figures) -> None:
 
 def _maps_line(maps: Mapping[str, Any]) -> str:
     """The maps drawn on the way to the answers, in a sentence."""
-    worth = f"{percent(maps['score'])} ± {percent(maps['stderr'])}"
-    return (
-        f"maps: {worth} of 100 (0 the best drawn blind, 100 the truth); {percent(maps['drawn'])} % drew one"
+    worth = f"{percent(maps['score'])} ± {percent(maps['stderr'])} (0 the best drawn blind, 100 the truth)"
+    share = (
+        f"{percent(maps['placed'])} % of all things placed, {percent(maps['sound'])} % of those drawn right"
     )
+    return f"maps: {worth}; {share}; {percent(maps['drawn'])} % of answers drew one"
 
 
 def print_comparison(title: str, figures: Mapping[str, Any]) -> None:
