@@ -1,19 +1,20 @@
 """Draw docs/hero.svg: a frame of a filmed room beside the map the model drew and the true map.
 
 `python docs/hero.py RUN` takes the run folder of a quickstart; the picture is the held-out clip whose drawn
-map after training is the median one by score, so that it shows neither luck nor misfortune.
+map after training is the median one by the share of things in the right place, drawn and true, so that it
+shows neither luck nor misfortune.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 import sys
 from pathlib import Path
 
-from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map, score_map
+from tolman.bench.maps import map_figures
+from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map
 from tolman.render.film import film
 from tolman.report.png import data_uri, png_bytes
 from tolman.scenes import generate_scene
@@ -22,7 +23,8 @@ SIDE, GAP, TOP = 300, 24, 34
 
 
 def drawn_maps(run: Path) -> list[tuple[float, str, CognitiveMap, CognitiveMap]]:
-    """(score, scene, drawn, truth) of one prediction per held-out clip whose map can be read, worst first."""
+    """(share in the right place, scene, drawn, truth) of one prediction per held-out clip whose map can be
+    read, worst first."""
     found: dict[str, tuple[float, str, CognitiveMap, CognitiveMap]] = {}
     for line in (run / "predictions_after.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
@@ -31,9 +33,10 @@ def drawn_maps(run: Path) -> list[tuple[float, str, CognitiveMap, CognitiveMap]]
         if drawn is None or row["scene"] in found:
             continue
         truth = CognitiveMap.of(row["cognitive_map"])
-        score = score_map(drawn, truth, rule="calibrated")
-        if not math.isnan(score):
-            found[row["scene"]] = (score, row["scene"], drawn, truth)
+        figures = map_figures([row], [row["scene"]])
+        if figures is not None:
+            right = 2 * truth.size * figures.placed / (drawn.size + truth.size)
+            found[row["scene"]] = (right, row["scene"], drawn, truth)
     return sorted(found.values(), key=lambda entry: entry[:2])
 
 
