@@ -176,3 +176,12 @@ def flat_log_probs(policy: Policy, sequences: Sequences) -> list[Tensor]:
         places = torch.arange(len(prompt) - 1, len(prompt) + len(completion) - 1)
         found.append(log_probs[b, places, torch.tensor(list(completion), dtype=torch.long)])
     return found
+
+
+def gradients(policy: Policy, log_probs: list[Tensor]) -> dict[str, Tensor]:
+    """Of a sum with a different weight for every token."""
+    policy.model.zero_grad()
+    joined = torch.cat(log_probs)
+    weights = torch.randn(joined.shape, generator=torch.Generator().manual_seed(5))
+    (joined * weights).sum().backward()
+    return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}

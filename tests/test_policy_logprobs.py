@@ -15,6 +15,7 @@ import tolman.policy.logprobs as logprobs
 from policy_tiny import (
     flat_log_probs,
     flat_logits,
+    gradients,
     needs_right_positions,
     noise_clip,
     question,
@@ -54,15 +55,6 @@ def forest(policy: Policy, completions: list[tuple[int, ...]]) -> tuple[Packed, 
                 flat.append((prompt.clip_ids + prompt.question_ids, clip, completion))
         trees.append(tree)
     return pack(trees, policy.pad_id, policy.video_tokens), nodes, flat
-
-
-def gradients(policy: Policy, log_probs: list[Tensor]) -> dict[str, Tensor]:
-    """Of a sum with a different weight for every token."""
-    policy.model.zero_grad()
-    joined = torch.cat(log_probs)
-    weights = torch.randn(joined.shape, generator=torch.Generator().manual_seed(5))
-    (joined * weights).sum().backward()
-    return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
 @needs_right_positions

@@ -13,11 +13,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from policy_tiny import flat_log_probs, noise_clip, question, tiny_policy, tiny_qwen3_policy
+from policy_tiny import flat_log_probs, gradients, noise_clip, question, tiny_policy, tiny_qwen3_policy
 from tolman.learn.optim import choose_trained, recompute_activations
 from tolman.policy.family import FAMILIES
 from tolman.policy.forward import clip_features
@@ -71,15 +70,6 @@ def forest(policy: Policy) -> tuple[Packed, list[tuple[int, int]], list[Any]]:
                 flat.append((prompt.clip_ids + prompt.question_ids, clip, completion))
         trees.append(tree)
     return pack(trees, policy.pad_id, policy.video_tokens), nodes, flat
-
-
-def gradients(policy: Policy, log_probs: list[Tensor]) -> dict[str, Tensor]:
-    """Of a sum with a different weight for every token."""
-    policy.model.zero_grad()
-    joined = torch.cat(log_probs)
-    weights = torch.randn(joined.shape, generator=torch.Generator().manual_seed(5))
-    (joined * weights).sum().backward()
-    return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("indices", [[0, 6], [0, 17, 40, 55, 71], [5]])

@@ -11,8 +11,9 @@ from torch.nn.utils.rnn import pad_sequence
 from tolman.learn.batching import ClipTree
 from tolman.learn.loss.divergence import position_divergence
 from tolman.policy.forward import hidden_states, logits
+from tolman.policy.logprobs import token_predictors
 from tolman.policy.policy import Policy
-from tolman.policy.tree import Packed, pack
+from tolman.policy.tree import pack
 
 CHUNK_ELEMENTS = 2**24
 """Log-probabilities held at a time: 64 MiB of float32."""
@@ -31,7 +32,7 @@ def group_divergence(policy: Policy, clips: Sequence[ClipTree], temperature: flo
         of_node = {}
         for question in dict.fromkeys(clip.groups):
             nodes = [n for n, q in zip(clip.completion_nodes, clip.groups, strict=True) if q == question]
-            parts = [states[row, _predictors(packed, row, node)] for node in nodes]
+            parts = [states[row, token_predictors(packed, row, node)] for node in nodes]
             divergence_T = _of_group(policy, parts, temperature)
             of_node.update({n: divergence_T[: len(part)] for n, part in zip(nodes, parts, strict=True)})
         found += [of_node[node] for node in clip.completion_nodes]
@@ -52,9 +53,3 @@ def _of_group(policy: Policy, states: Sequence[Tensor], temperature: float) -> T
         log_probs_GTV = torch.log_softmax(logits(policy.model, some_GTH) / temperature, dim=-1)
         parts.append(position_divergence(log_probs_GTV, some_mask_GT))
     return torch.cat(parts)
-
-
-def _predictors(packed: Packed, row: int, node: int) -> list[int]:
-    """Places of the row at which the node's tokens are predicted."""
-    start, end = packed.spans[row][node]
-    return [packed.before[row][node], *range(start, end - 1)]

@@ -60,7 +60,7 @@ def tree_scores(
     predictors: list[int] = []
     targets: list[int] = []
     for row, node in nodes:
-        places = _predictors(packed, row, node)
+        places = token_predictors(packed, row, node)
         predictors += [row * length + place for place in places]
         start, end = packed.spans[row][node]
         targets += packed.input_ids[row, start:end].tolist()
@@ -80,7 +80,7 @@ def tree_scores(
     ]
 
 
-def _predictors(packed: Packed, row: int, node: int) -> list[int]:
+def token_predictors(packed: Packed, row: int, node: int) -> list[int]:
     """Places in the row of the tokens at which the node's tokens are predicted."""
     start, end = packed.spans[row][node]
     if start == end:
