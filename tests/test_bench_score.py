@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tolman.bench.figures import compare, figures_of
-from tolman.bench.rows import read_benchmark, read_rows, vsibench_question, write_rows
+from tolman.bench.load import load_questions
+from tolman.bench.rows import read_rows, vsibench_question, write_rows
 from tolman.bench.score import find_rule, score_rows
 
 OPTIONS = ["A. left", "B. right", "C. back"]
@@ -159,7 +160,7 @@ def test_compare_by_hand() -> None:
 
 
 def test_official_chance_and_constants_of_the_arkit_part(shared_data: Path) -> None:
-    questions = read_benchmark(shared_data / "vsibench" / "questions_arkitscenes.json")
+    questions = load_questions("vsibench", shared_data / "vsibench" / "questions_arkitscenes.json")
     assert len(questions) == 1601
     rows = [
         row("A", q.answer, q.question_type, options=q.options, clip=q.scene_id, id=q.problem_id)
@@ -192,10 +193,10 @@ def test_reading_questions(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps([official]))
     (tmp_path / "ours.jsonl").write_text(question.to_json() + "\n")
     for name in ("a.jsonl", "b.json", "ours.jsonl"):
-        assert read_benchmark(tmp_path / name)[0].answer == "26.4"
+        assert load_questions("vsibench", tmp_path / name)[0].answer == "26.4"
     write_rows(tmp_path / "bad.jsonl", [official, official | {"options": ["A. 1"]}])
     with pytest.raises(ValueError, match=r"bad\.jsonl, row 2: .*has options \['A\. 1'\]"):
-        read_benchmark(tmp_path / "bad.jsonl")
+        load_questions("vsibench", tmp_path / "bad.jsonl")
 
 
 def test_broken_files_name_the_line(tmp_path: Path) -> None:

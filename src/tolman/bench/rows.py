@@ -10,7 +10,6 @@ from typing import Any
 
 from tolman.bench.vsibench import NUMERICAL, UNITS, task_of
 from tolman.data.files import read_text, write_lines
-from tolman.data.rows import read_questions
 from tolman.questions.question import Question
 
 _OFFICIAL = ("id", "scene_name", "question_type", "question", "ground_truth")
@@ -79,21 +78,3 @@ def vsibench_question(row: Mapping[str, Any]) -> Question:
         question_type=kind,
         answer_unit=UNITS.get(kind, ""),
     )
-
-
-def read_benchmark(path: str | Path) -> list[Question]:
-    """Questions of a benchmark file: VSI-Bench's layout (JSON or JSONL), or rows as `tolman.data.rows` reads
-    them.
-
-    The first row's fields tell which. Raises ValueError naming the file and the row.
-    """
-    rows = read_rows(path)
-    if "ground_truth" not in rows[0]:
-        return read_questions(path)
-    questions = []
-    for number, row in enumerate(rows, 1):
-        try:
-            questions.append(vsibench_question(row))
-        except ValueError as error:
-            raise ValueError(f"{path}, row {number}: {error}") from error
-    return questions
