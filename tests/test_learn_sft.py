@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from learn_world import sft_table, tiny_policy, write_dataset
-from tolman.data.gold import gold_completion, recalled
+from tolman.data.working import working
 from tolman.learn.batching import flat_log_probs, tree_scores_of
 from tolman.learn.corpus import load_corpus
 from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.sft import Sft
-from tolman.questions.question import Question
-
-MAP = {"table": [[3, 3]], "coffee table": [[9, 1]], "chair": [[7, 7], [1, 2]]}
-
-
-def asked(problem: str, options: list[str] | None = None, answer: str = "B") -> Question:
-    """A question about a room with two tables of different kinds and two chairs."""
-    row: dict[str, Any] = {
-        "problem_id": "1", "problem": problem, "data_type": "video", "path": "a.mp4", "options": options,
-        "problem_type": "multiple choice" if options else "numerical",
-        "solution": f"<answer>{answer}</answer>", "cognitive_map": MAP,
-    }  # fmt: skip
-    return Question.from_row(row)
-
-
-@pytest.mark.parametrize(
-    ("question", "said"),
-    [
-        (asked("How many chair(s) are in this room?", answer="2"), '{"chair": [[1, 2], [7, 7]]}'),
-        (
-            asked("Standing by the table, facing the chair, is the coffee table …?", ["A. left", "B. right"]),
-            '{"table": [[3, 3]], "chair": [[1, 2], [7, 7]], "coffee table": [[9, 1]]} right',
-        ),
-        (asked("How far is the coffee table from the armchair?", answer="2.0"), '{"coffee table": [[9, 1]]}'),
-        (asked("What is the size of this room?", answer="20"), ""),
-        (asked("Where?", ["A", "B"]), ""),
-    ],
-)
-def test_recall_names_what_the_question_names_in_its_order(question: Question, said: str) -> None:
-    assert recalled(question) == said
-    drawn = '{"chair": [[1, 2], [7, 7]], "coffee table": [[9, 1]], "table": [[3, 3]]}'
-    whole = f"<think><map>{drawn}</map>{said}</think><answer>{question.answer}</answer>"
-    assert gold_completion(question, recall=True) == whole
-    assert gold_completion(question) == whole.replace(f"</map>{said}", "</map>")
 
 
 @pytest.mark.parametrize("micro", [0, 1])
@@ -85,19 +50,23 @@ def test_tokens_after_the_map_weigh_more(tmp_path: Path, normalise: str, micro: 
 def test_blind_questions_show_no_clip_and_teach_only_what_follows_the_map(tmp_path: Path) -> None:
     policy = tiny_policy()
     data = write_dataset(tmp_path / "data")
-    overrides = ["objective.options.blind=3", "objective.options.recall=true", "batch.clips=1"]
+    rows = (data / "questions.jsonl").read_text()
+    asked = rows.replace("How many chairs are there?", "How many chair(s) are in this room?", 10)
+    (data / "questions.jsonl").write_text(asked)
+    overrides = ["objective.options.blind=3", "objective.options.working=true", "batch.clips=1"]
     recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), overrides))
     objective = Sft(recipe, policy, load_corpus(recipe.data))
     seen, blind = objective.batch(0).parts
     assert (objective.batch(0).samples, len(seen.clips), len(blind.clips)) == (5, 1, 3)
     assert all(node.clip is None for tree in blind.clips for node in tree.tree.nodes)
     for tree in blind.clips:
+        assert working(tree.questions[0]), "only what can be worked out from the map is asked blind"
         (weights,) = tree.advantages
         ids = tree.tree.nodes[tree.completion_nodes[0]].token_ids
         learnt = [token for token, weight in zip(ids, weights, strict=True) if weight]
-        recall = recalled(tree.questions[0])
+        worked = working(tree.questions[0])
         assert policy.tokenizer.decode(learnt) == (
-            f"{recall}</think><answer>{tree.questions[0].answer}</answer><|im_end|>"
+            f"{worked}</think><answer>{tree.questions[0].answer}</answer><|im_end|>"
         )
     drawn = [[tree.questions for tree in objective.batch(step).parts[1].clips] for step in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -109,6 +78,14 @@ def test_blind_questions_show_no_clip_and_teach_only_what_follows_the_map(tmp_pa
         weights.append(own)
         terms.append(-(own * log_probs).sum())
     assert total == pytest.approx(float(sum(terms) / torch.cat(weights).sum()), rel=1e-5)
+
+
+def test_blind_needs_questions_that_follow_from_their_maps(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data")
+    overrides = ["objective.options.blind=3", "objective.options.working=true"]
+    recipe = parse_recipe(apply_overrides(sft_table(data, tmp_path), overrides))
+    with pytest.raises(ValueError, match="no question can be worked out from its cognitive map"):
+        Sft(recipe, tiny_policy(), load_corpus(recipe.data))
 
 
 @pytest.mark.parametrize(

@@ -174,10 +174,10 @@ class Reader:
         token: int = self.policy.tokenizer.convert_tokens_to_ids(name)
         return token
 
-    def gold_text(self, question: Question, recall: bool = False) -> str:
-        """The gold completion in the template's form. recall: as in `gold_completion`."""
+    def gold_text(self, question: Question, worked: bool = False) -> str:
+        """The gold completion in the template's form. worked: as in `gold_completion`."""
         if "map" in TEMPLATES[self.template]:
-            return gold_completion(question, with_map=True, recall=recall)
+            return gold_completion(question, with_map=True, worked=worked)
         return f"<answer>{question.answer}</answer>"  # the prompt asks for the answer alone
 
 

@@ -88,7 +88,7 @@ OBJECTIVES: dict[str, Entry] = {
         "tolman.learn.sft:make_sft",
         frozenset({"loss"}),
         losses=("nll",),
-        options={"turns": 0, "recall": False, "after_map": 1.0, "blind": 0},
+        options={"turns": 0, "working": False, "after_map": 1.0, "blind": 0},
     ),
     "dense": Entry("tolman.learn.dense:make_dense", options={"placed_weight": 1.0}),
     "rl": Entry(

@@ -8,16 +8,17 @@ of several turns is a chain of nodes below its question; only the model's own tu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tolman.cogmap.text import CLOSE
+from tolman.data.working import working
 from tolman.learn.annotations import read_turns
 from tolman.learn.batching import ClipTree, Reader, flat_log_probs, split, tree_scores_of
-from tolman.learn.corpus import Corpus, draw
+from tolman.learn.corpus import ClipQuestions, Corpus, draw
 from tolman.learn.loss import BatchCount, divisors, nll
 from tolman.learn.objective import Batch, LossOutput
 from tolman.learn.recipe import Recipe
@@ -40,10 +41,11 @@ class Sft:
     """Loss on the tokens of gold completions, the end of turn included.
 
     The option `turns`: 0 learns each row's own solution; k > 0 learns the last k model turns of each row's
-    `turns` (VideoTemp-o3 masks all but the last two), -1 all of them. `recall`: the gold completion says what
-    it needs from its map before it answers (`tolman.data.gold.recalled`). `after_map`: what a token after the
-    map weighs, a token up to it weighing 1; a map's many tokens drown an answer's few. Raises ValueError for
-    numbers outside these ranges and for a row without usable turns.
+    `turns` (VideoTemp-o3 masks all but the last two), -1 all of them. `working`: the gold completion works the
+    answer out from its map (`tolman.data.working`). `after_map`: what a token after the map weighs, a token up
+    to it weighing 1; a map's many tokens drown an answer's few. `blind`: as many questions a step without
+    their clips, learning only what follows the gold map; with `working` such as follow from it. Raises
+    ValueError for numbers outside these ranges, for a row without usable turns and where no question suits.
     """
 
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
@@ -53,21 +55,22 @@ class Sft:
         self.turns = int(recipe.objective.options.get("turns", 0))
         if self.turns < -1:
             raise ValueError(f"objective.options.turns must be -1 (all), 0 (none) or more, got {self.turns}")
-        self.recall = bool(recipe.objective.options.get("recall", False))
+        self.working = bool(recipe.objective.options.get("working", False))
         self.after_map = float(recipe.objective.options.get("after_map", 1.0))
         self.blind = int(recipe.objective.options.get("blind", 0))
         if not self.after_map > 0:
             raise ValueError(f"objective.options.after_map must be positive, got {self.after_map:g}")
         if self.blind < 0:
             raise ValueError(f"objective.options.blind must be at least 0, got {self.blind}")
-        if self.turns and (self.recall or self.after_map != 1 or self.blind):
+        if self.turns and (self.working or self.after_map != 1 or self.blind):
             raise ValueError(
-                "objective.options.turns learns the rows' own turns: no recall, after_map or blind"
+                "objective.options.turns learns the rows' own turns: no working, after_map or blind"
             )
         if self.turns:
             for clip in corpus.training:
                 for question in clip.questions:
                     read_turns(question)
+        self.mapped = _answered_by_map(corpus) if self.blind and self.working else corpus.training
         self.reader = Reader(recipe, policy)
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = {}
@@ -94,7 +97,7 @@ class Sft:
     def _blind(self, step: int) -> list[ClipTree]:
         """The questions without clips, each a tree of its own."""
         seed = stream_seed(self.recipe.run.seed, 0, "blind")
-        drawn = draw(self.corpus.training, seed, step, self.blind, 1) if self.blind else []
+        drawn = draw(self.mapped, seed, step, self.blind, 1) if self.blind else []
         trees = [self.reader.unseen(clip, questions) for clip, questions in drawn]
         for tree in trees:
             self._add_gold(tree, 0, tree.questions[0], 0.0)
@@ -103,7 +106,7 @@ class Sft:
     def _add_gold(self, clip: ClipTree, index: int, question: Question, of_map: float) -> None:
         """Hang the gold completion below question number `index`; of_map: what a token up to the map's end
         weighs."""
-        text = self.reader.gold_text(question, self.recall)
+        text = self.reader.gold_text(question, self.working)
         ids = self.reader.text_ids(text)
         clip.add_completion(index, ids, self._weights(text, len(ids), of_map))
 
@@ -138,6 +141,17 @@ class Sft:
         weights_N = (_weights(part.clips) / part.mean_weight).to(log_probs_N)
         loss = nll(log_probs_N * weights_N, divisors_N)
         return LossOutput(loss, {"loss": float(loss.detach())}, sum(lengths))
+
+
+def _answered_by_map(corpus: Corpus) -> tuple[ClipQuestions, ...]:
+    """The training clips with only the questions that can be worked out from their maps."""
+    kept = [
+        replace(clip, questions=tuple(question for question in clip.questions if working(question)))
+        for clip in corpus.training
+    ]
+    if found := tuple(clip for clip in kept if clip.questions):
+        return found
+    raise ValueError("objective.options.blind: no question can be worked out from its cognitive map")
 
 
 def _weights(clips: Sequence[ClipTree]) -> Tensor:

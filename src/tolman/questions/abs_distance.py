@@ -28,15 +28,21 @@ _WORDING = re.compile(
 )
 
 
+def parse(question: str) -> tuple[str, str] | None:
+    """The two objects, or None where the question is not worded as an absolute distance question."""
+    match = _WORDING.match(clean(question))
+    return (match.group(1), match.group(2)) if match else None
+
+
 def recompute(question: str, options: Sequence[str] | None, scene: Scene) -> Recomputed:
     """Smallest distance over all pairs of items of the two categories."""
-    match = _WORDING.match(clean(question))
-    if not match:
+    asked = parse(question)
+    if asked is None:
         return unknown("the question is not worded as an absolute distance question")
     facts = facts_of(scene)
-    names = [facts.name(text) for text in match.groups()]
+    names = [facts.name(text) for text in asked]
     if names[0] is None or names[1] is None:
-        missing = [text for text, name in zip(match.groups(), names, strict=True) if name is None]
+        missing = [text for text, name in zip(asked, names, strict=True) if name is None]
         return unknown(f"not in the scene's metadata: {', '.join(map(repr, missing))}")
     if names[0] == names[1]:
         return unknown(f"both objects are of category {names[0]!r}")

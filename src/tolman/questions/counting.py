@@ -23,15 +23,21 @@ MIN_COUNT = 2
 _WORDING = re.compile(r"^How many (.+?)(?:\(e?s\))? are (?:there )?in this (?:room|scene)\?$", re.IGNORECASE)
 
 
+def parse(question: str) -> str | None:
+    """What is counted, or None where the question is not worded as a counting question."""
+    match = _WORDING.match(clean(question))
+    return match.group(1) if match else None
+
+
 def recompute(question: str, options: Sequence[str] | None, scene: Scene) -> Recomputed:
     """Number of items of the category in the scene's metadata; the source's own count goes first."""
-    match = _WORDING.match(clean(question))
-    if not match:
+    counted = parse(question)
+    if counted is None:
         return unknown("the question is not worded as a counting question")
     facts = facts_of(scene)
-    category = facts.name(match.group(1))
+    category = facts.name(counted)
     if category is None:
-        return unknown(f"{match.group(1)!r} is not in the scene's metadata")
+        return unknown(f"{counted!r} is not in the scene's metadata")
     boxes, count = facts.count(category), facts.declared(category)
     reason = f"{boxes} items of category {category!r}"
     if count != boxes:

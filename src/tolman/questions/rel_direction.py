@@ -85,6 +85,12 @@ def answer_of(family: str, angle: float) -> str:
     return f"{'front' if abs(angle) < 90 else 'back'}-{side}"
 
 
+def parse(question: str) -> tuple[str, str, str] | None:
+    """Where one stands, what one faces and the target, or None where it is no relative direction question."""
+    match = _WORDING.match(clean(question))
+    return (match.group("stand"), match.group("face"), match.group("target")) if match else None
+
+
 def recompute(question: str, options: Sequence[str] | None, scene: Scene) -> Recomputed:
     """The direction, its difficulty read from the wording; each object must be the only one of its kind."""
     match = _WORDING.match(clean(question))

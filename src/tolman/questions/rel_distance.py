@@ -40,18 +40,27 @@ _WORDING = re.compile(
 )
 
 
-def recompute(question: str, options: Sequence[str] | None, scene: Scene) -> Recomputed:
-    """The option whose nearest instance is closest to the nearest instance of the named object."""
+def parse(question: str, options: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The named object and the candidates, or None where the question is not one of relative distance."""
     match = _WORDING.match(clean(question))
     if not match:
-        return unknown("the question is not worded as a relative distance question")
+        return None
     options = options or inline_options(question)
     listed = [text for _, text in option_texts(options)] if options else (match.group(1) or "").split(", ")
+    return (match.group(2), *listed)
+
+
+def recompute(question: str, options: Sequence[str] | None, scene: Scene) -> Recomputed:
+    """The option whose nearest instance is closest to the nearest instance of the named object."""
+    asked = parse(question, options)
+    if asked is None:
+        return unknown("the question is not worded as a relative distance question")
+    options = options or inline_options(question)
     facts = facts_of(scene)
-    names = [facts.name(text) for text in [match.group(2), *listed]]
+    names = [facts.name(text) for text in asked]
     target, *candidates = [name for name in names if name is not None] or [""]
     if None in names:
-        missing = [text for text, name in zip([match.group(2), *listed], names, strict=True) if name is None]
+        missing = [text for text, name in zip(asked, names, strict=True) if name is None]
         return unknown(f"not in the scene's metadata: {', '.join(map(repr, missing))}")
     if target in candidates:
         return unknown(f"{target!r} is asked about and an option at once")
