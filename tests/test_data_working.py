@@ -1,4 +1,4 @@
-"""Workings: every number by hand, the wording the question's own, and honest silence where a map says nothing."""
+"""Workings: every number by hand, in the question's own words, and silence where a map says nothing."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ SIDES = ["A. left", "B. right"]
                 ["A. Turn Back", "B. Turn Left", "C. Turn Right"],
                 "C",
             ),
-            " at the washer 8 6; facing the bathtub 6 0: -2 -6, 250; 1. Go forward until the bathtub 6 0: -2 -6, "
-            "250; 3. Go forward until the toilet 1 9: -5 9, 120; turn 120-250=-130, Turn Right: A. Turn Back, "
-            "B. Turn Left, C. Turn Right",
+            " at the washer 8 6; facing the bathtub 6 0: -2 -6, 250; 1. Go forward until the bathtub 6 0: "
+            "-2 -6, 250; 3. Go forward until the toilet 1 9: -5 9, 120; turn 120-250=-130, Turn Right: "
+            "A. Turn Back, B. Turn Left, C. Turn Right",
         ),
         # turns at once, goes to the toilet, turns there
         (
@@ -74,14 +74,14 @@ SIDES = ["A. left", "B. right"]
                 "You have reached the final destination.",
                 ["A. Turn Right, Turn Back", "B. Turn Back, Turn Left"],
             ),
-            " at the washer 8 6; facing the bathtub 6 0: -2 -6, 250; 2. Go forward until the toilet 1 9: -7 3, "
-            "160; turn 160-250=-90, Turn Right; 4. Go forward until the refrigerator 6 9: 5 0, 0; turn 0-160=-160, Turn Back: "
-            "A. Turn Right, Turn Back",
+            " at the washer 8 6; facing the bathtub 6 0: -2 -6, 250; 2. Go forward until the toilet 1 9: "
+            "-7 3, 160; turn 160-250=-90, Turn Right; 4. Go forward until the refrigerator 6 9: 5 0, 0; "
+            "turn 0-160=-160, Turn Back: A. Turn Right, Turn Back",
         ),
         (
             asked(
-                "Measuring from the closest point of each object, what is the distance between the washer and "
-                "the refrigerator (in meters)?",
+                "Measuring from the closest point of each object, what is the distance between the washer "
+                "and the refrigerator (in meters)?",
                 answer="0.7",
             ),
             " between the washer 8 6 and the refrigerator 6 9: 2 3, 3.6",
@@ -133,7 +133,8 @@ def test_a_turn_is_the_signed_angle_between_the_legs(places: tuple[list[int], li
     difference, *sums = end.removeprefix("turn ").partition(",")[0].split("=")
     said = int(sums[-1])
     assert -180 < said <= 180
-    assert (int(sums[0]) - said) % 360 == 0 and (len(sums) == 2) == (int(sums[0]) != said)
+    assert (int(sums[0]) - said) % 360 == 0
+    assert (len(sums) == 2) == (int(sums[0]) != said)
     bearing, ahead = (int(number) for number in difference.split("-"))
     assert int(sums[0]) == bearing - ahead
     legs = [complex(end[0] - stand[0], end[1] - stand[1]) for end in (face, target)]

@@ -16,8 +16,8 @@ def gold_completion(question: Question, with_map: bool = True, worked: bool = Fa
     `<think><map>{"chair": [[1, 2]]}</map></think><answer>B</answer>` where the question has a cognitive map
     and `with_map` is set, `<think></think><answer>B</answer>` otherwise. A metric layout takes the map's
     place where there is no cognitive map; key frames add the claims that they bear out (`reward.claims`),
-    before it. worked: follow the cognitive map with how the answer follows from it (`data.working`). Supervised
-    fine-tuning learns this text and `validate` expects full marks for it.
+    before it. worked: follow the cognitive map with how the answer follows from it (`data.working`).
+    Supervised fine-tuning learns this text and `validate` expects full marks for it.
     """
     drawn, layout = "", true_layout(question)
     if with_map and question.cognitive_map is not None:

@@ -1,10 +1,10 @@
 """What follows from a cognitive map for a question, worked out in words and numbers.
 
 The text between a gold completion's map and its answer, made of steps small enough to learn. Things are
-introduced in the question's own phrases (what follows a phrase in the question follows it again), their places
-copied from the map; then come offsets in cells, bearings in degrees counted from +x against the clock, turns
-(left positive), lengths. Last, the options are read out up to the right one, so that the answer's letter is the
-one just said. The conclusion is the true answer, which the cells of a coarse map need not bear out exactly.
+introduced in the question's own phrases (what follows a phrase there follows it again), their places copied
+from the map; then come offsets in cells, bearings in degrees counted from +x against the clock, turns (left
+positive), lengths. Last, the options are read out up to the right one, so that the answer's letter is the one
+just said. The conclusion is the true answer, which the cells of a coarse map need not bear out exactly.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ Cell = Sequence[float]
 def working(question: Question) -> str:
     """How the answer follows from the question's cognitive map; "" where it does not (sizes, order of sight).
 
-    A direction: ` by the washer 8 6; facing the refrigerator 6 9: -2 3, 120; is the bathtub 6 0: -2 -6, 250;
-    turn 250-120=130, left: A. right, B. left`. A relative distance (offsets without signs, lengths in cells, the nearest so
-    far): ` closest to the toilet 1 9; A. chair 1 2: 0 7, 7.0 A; B. sofa 6 9: 5 0, 5.0 < 7.0 B: B`. An absolute one: ` between the washer 8 6 and the refrigerator 6 9: 2 3, 3.6`. A
-    count: ` many chair(s): 1 2; 7 8`. A route: one entry for each walk, then the turn that leads to it.
+    Directions: ` by the washer 8 6; facing the refrigerator 6 9: -2 3, 120; is the bathtub 6 0: -2 -6, 250;
+    turn 250-120=130, left: A. right, B. left`. Absolute distances: ` between the washer 8 6 and the
+    refrigerator 6 9: 2 3, 3.6`, an offset without signs and its length. Relative ones with the shortest
+    length before and the nearest so far: ` closest to the toilet 1 9; A. chair 1 2: 0 7, 7.0 A; B. sofa 6 9:
+    5 0, 5.0 < 7.0 B: B`. Counts: ` many chair(s): 1 2; 7 8`. Routes: an entry for each walk, with the turn
+    that leads to it.
     """
     places = question.cognitive_map or {}
     for worked_out in (_direction, _route, _absolute, _relative, _count):
@@ -43,9 +45,10 @@ def _direction(question: Question, places: GridMap) -> str:
     if names is None or cells is None:
         return ""
     stand, face, target = cells
+    turn = _turn(stand, face, stand, target)
     return (
         f"by the {names[0]} {_numbers(stand)}; facing the {_leg(names[1], stand, face)}; "
-        f"is the {_leg(names[2], stand, target)}; turn {_turn(stand, face, stand, target)}, {_right_option(question)}{_read_out(question)}"
+        f"is the {_leg(names[2], stand, target)}; turn {turn}, {_right_option(question)}{_read_out(question)}"
     )
 
 
@@ -135,7 +138,7 @@ def _apart(name: str, start: Cell, end: Cell) -> str:
 
 
 def _turn(start: Cell, faced: Cell, at: Cell, end: Cell) -> str:
-    """`20-300=-280=80`: from the bearing start → faced to at → end, then within (−180, 180], left positive."""
+    """`20-300=-280=80`: from the bearing start → faced to at → end; within (−180, 180], left positive."""
     ahead, bearing = _bearing(start, faced), _bearing(at, end)
     turn = bearing - ahead
     within = 180 - (180 - turn) % 360
