@@ -41,7 +41,7 @@ def working(question: Question) -> str:
 
 def _direction(question: Question, places: GridMap) -> str:
     names = rel_direction.parse(question.problem)
-    cells = _only(names or (), places)
+    cells = _only(names, places) if names else None
     if names is None or cells is None:
         return ""
     stand, face, target = cells
@@ -77,7 +77,7 @@ def _route(question: Question, places: GridMap) -> str:
 
 def _absolute(question: Question, places: GridMap) -> str:
     names = abs_distance.parse(question.problem)
-    cells = _only(names or (), places)
+    cells = _only(names, places) if names else None
     if names is None or cells is None:
         return ""
     return f"between the {names[0]} {_numbers(cells[0])} and the {_apart(names[1], *cells)}"
@@ -85,7 +85,7 @@ def _absolute(question: Question, places: GridMap) -> str:
 
 def _relative(question: Question, places: GridMap) -> str:
     names = rel_distance.parse(question.problem, question.options)
-    start = _only((names or ("",))[:1], places)
+    start = _only(names[:1], places) if names else None
     if names is None or start is None or not all(name in places for name in names[1:]):
         return ""
     said, best = [f"closest to the {names[0]} {_numbers(start[0])}"], (math.inf, "")
@@ -106,7 +106,7 @@ def _count(question: Question, places: GridMap) -> str:
 
 def _only(names: Iterable[str], places: GridMap) -> list[Cell] | None:
     """Where each of the named things is; None unless each is on the map just once."""
-    found = [places.get(name, ()) for name in names]
+    found = [places.get(name, []) for name in names]
     return [cells[0] for cells in found] if found and all(len(cells) == 1 for cells in found) else None
 
 
