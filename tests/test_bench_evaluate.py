@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from policy_tiny import tiny_policy
 from tolman.bench import evaluate as module
 from tolman.bench import frames
 from tolman.bench.backends import in_process
+from tolman.bench.backends.backend import Reply, Request
 from tolman.bench.backends.in_process import InProcess
 from tolman.bench.evaluate import answer_text, evaluate, write_evaluations
 from tolman.bench.frames import Sampling, other_scenes, shuffled
@@ -377,9 +379,45 @@ def test_samplings_out_of_range(arguments: Any, message: str) -> None:
         Sampling(**arguments)
 
 
-def test_questions_about_images_are_refused(policy: Policy, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="question 1 is about images"):
-        run(policy, [replace(ask(1, "a"), data_type="images")], tmp_path)
+class Waiting:
+    """Answers about a clip when the next one has been asked for, and notes which had been until then."""
+
+    name, sampling = "waiting", Sampling(frames=2)
+
+    def __init__(self, begun: list[str], reading: threading.Condition) -> None:
+        self.begun, self.reading, self.seen = begun, reading, [[""][:0]]
+
+    def replies(
+        self, batches: Iterable[Sequence[Request]], max_new_tokens: int
+    ) -> Iterator[tuple[Request, Reply]]:
+        for number, batch in enumerate(batches):
+            with self.reading:
+                assert self.reading.wait_for(lambda n=number: len(self.begun) >= min(n + 2, 4), timeout=60)
+                self.seen.append(sorted(self.begun))
+            for request in batch:
+                yield request, Reply("3", 1, True, 0.0)
+
+
+def test_the_next_clip_is_read_while_the_model_answers_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+    reading = threading.Condition()
+    for scene in "abcd":
+        write_clip(tmp_path / f"{scene}.mp4", np.full((2, 32, 64, 3), 40, np.uint8), 2.0)
+
+    def noted(path: Path, **options: Any) -> Any:
+        with reading:
+            begun.append(path.stem)
+            reading.notify_all()
+        return read_clip(path, **options)
+
+    monkeypatch.setattr(frames, "read_clip", noted)
+    backend = Waiting(begun, reading)
+    questions = [ask(k, scene) for k, scene in enumerate("abcd")]
+    evaluate(backend, questions, tmp_path, template="map", max_new_tokens=8, batch=1)
+    # while it answers about a: a and b; about b: c too; then d, and there is no more
+    assert backend.seen[1:] == [["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"], ["a", "b", "c", "d"]]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a.mp4", "x/../../a.mp4"])

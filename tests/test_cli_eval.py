@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,99 @@ def test_a_model_behind_a_server(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert [row["raw"] for row in rows] == ["3"] * 3
     assert main([*base, "--vllm"]) == 2
     assert "--vllm needs --model" in capsys.readouterr().err
+
+
+def copied(place: Path, data: Path) -> Path:
+    """The data set as a benchmark's folder in a folder of data."""
+    shutil.copytree(place / "data" / "clips", data / "vsibench" / "arkitscenes" / "clips")
+    lines = (place / "data" / "questions.jsonl").read_text().splitlines()
+    (data / "vsibench" / "questions_ours.json").write_text(f"[{','.join(lines[:4])}]")
+    (data / "longvideobench" / "videos").mkdir(parents=True)
+    clip = next((place / "data" / "clips").iterdir())
+    shutil.copy(clip, data / "longvideobench" / "videos" / "u.mp4")
+    row = {
+        "id": "l0", "question": "Which?", "correct_choice": 1, "candidates": ["x", "y"],
+        "video_path": "u.mp4", "question_category": "S2E", "duration_group": 15,
+    }  # fmt: skip
+    (data / "longvideobench" / "lvb_val.json").write_text(json.dumps([row]))
+    return data
+
+
+def test_several_benchmarks_in_one_command(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = copied(place, tmp_path / "benchmarks"), tmp_path / "out"
+    base = ["eval", "--benchmark", "vsibench,longvideobench", "--data", str(data), "--out", str(out)]
+    model = ["--model", str(place / "policy"), "--template", "direct", "--max-new-tokens", "6"]
+    figures = ["--json", str(out / "figures.json"), "--log", "lmms-eval"]
+    assert main([*base, *model, *figures]) == 0
+    said = capsys.readouterr()
+    assert "longvideobench published: EARL-7B 59.8" in said.out
+    found = json.loads((out / "figures.json").read_text())
+    assert found == json.loads((out / "summary.json").read_text())
+    assert [(line["benchmark"], line["n"]) for line in found["benchmarks"]] == [
+        ("vsibench", 4),
+        ("longvideobench", 1),
+    ]
+    assert all(line["unanswered"] == 0 for line in found["benchmarks"])
+    assert (out / "summary.md").read_text().count("\n| ") == 4
+    assert len(list((out / "longvideobench").glob("*/*_samples_longvideobench.jsonl"))) == 1
+    rows = [(out / name / "predictions.jsonl").read_bytes() for name in ("vsibench", "longvideobench")]
+    assert main([*base, *model, "--resume"]) == 0
+    assert rows == [
+        (out / name / "predictions.jsonl").read_bytes() for name in ("vsibench", "longvideobench")
+    ]
+    assert main(["score", str(out / "vsibench"), "--log", "lmms-eval"]) == 0
+    assert len(list((out / "vsibench").glob("*/*_samples_vsibench.jsonl"))) >= 1
+    # what is missing is said before the model is looked for
+    (data / "longvideobench" / "videos" / "u.mp4").unlink()
+    nowhere = ["--model", str(tmp_path / "nothing")]
+    capsys.readouterr()
+    assert main([*base, *nowhere]) == 2
+    assert "1 of 1 clips of LongVideoBench are missing (videos/u.mp4)" in capsys.readouterr().err
+    assert main([*base, *nowhere, "--allow-missing"]) == 2
+    assert "no policy" in capsys.readouterr().err
+
+
+def test_workers_answer_what_one_process_does(place: Path, tmp_path: Path) -> None:
+    videos = ["--videos", str(place / "data"), "--limit", "6", "--batch", "2"]
+    rows = []
+    for count in ("1", "2"):
+        evaluate(place, tmp_path / count, *videos, "--workers", count)
+        lines = (tmp_path / count / "predictions.jsonl").read_text().splitlines()
+        found = {row["id"]: row for row in map(json.loads, lines)}
+        rows.append({key: (row["raw"], row["score"], row["frame_times"]) for key, row in found.items()})
+        assert len(lines) == len(found) == 6
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--questions", "q.jsonl"], "--questions goes with --videos or --scenes"),
+        (["--videos", "v"], "--questions goes with --videos or --scenes"),
+        (["--questions", "q", "--videos", "v", "--data", "d"], "--data and --allow-missing are for"),
+        (["--benchmark", "all6", "--audit"], "are for one benchmark"),
+        (["--benchmark", "all7"], "no benchmark 'all7'"),
+        (["--benchmark", "all6", "--data", "nowhere"], "8 of 8 benchmarks are not complete"),
+    ],
+)
+def test_options_that_do_not_fit(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_workers_are_not_for_servers(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["eval", "--questions", str(place / "data" / "questions.jsonl"), "--videos", str(place / "data")]
+    elsewhere = ["--server", "http://127.0.0.1:9/v1", "--model", "tiny", "--out", str(tmp_path)]
+    for option, message in [
+        (["--workers", "2"], "--workers are for models of ours"),
+        (["--ray", "auto"], "--ray is for models in workers of ours"),
+    ]:
+        assert main([*base, *elsewhere, *option]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_an_audit(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

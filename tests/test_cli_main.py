@@ -59,6 +59,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "data build",
         "data audit",
         "data validate",
+        "plan",
         "train",
         "eval",
         "score",

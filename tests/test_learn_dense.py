@@ -14,7 +14,7 @@ from learn_world import question_row, tiny_policy
 from tolman.data.views import Views, write_views
 from tolman.learn.corpus import load_corpus
 from tolman.learn.dense import CATEGORIES, make_dense
-from tolman.learn.recipe import parse_recipe
+from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.train import train
 from tolman.video.encode import write_clip
 
@@ -73,6 +73,29 @@ def test_the_loss_of_fresh_heads_is_that_of_guessing(bright_rooms: Path, tmp_pat
     assert metrics["loss_shown"] == pytest.approx(20 * math.log(2) * (1 + 3 * share), rel=1e-5)
     wanted = 2 * math.log(10) + math.log(categories) + 3 * math.log(32)
     assert metrics["loss_placed"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_parts_add_up_to_the_whole(bright_rooms: Path, tmp_path: Path) -> None:
+    shares = np.zeros((4, 8, 8, 1), dtype=np.uint8)
+    shares[:, 4:] = 255  # the table covers twice as many tokens as the chair
+    write_views(bright_rooms / "views" / "b.npz", Views(shares, ("table",), np.array([(7, 2)])))
+    found = []
+    for micro in (0, 1):
+        recipe = parse_recipe(
+            apply_overrides(dense_table(bright_rooms, tmp_path), [f"batch.micro_clips={micro}"])
+        )
+        policy = tiny_policy()
+        torch.manual_seed(0)
+        objective = make_dense(recipe, policy, load_corpus(recipe.data))
+        outputs = [objective.loss(part) for part in objective.batch(0).parts]
+        assert len(outputs) == 1 + micro
+        sum(output.loss for output in outputs).backward()
+        metrics = {name: sum(output.metrics[name] for output in outputs) for name in outputs[0].metrics}
+        weights = [*policy.model.parameters(), *objective.modules["dense_placed"].parameters()]
+        found.append((metrics, [weight.grad for weight in weights if weight.grad is not None]))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_it_learns_what_is_where(bright_rooms: Path, tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ import pytest
 import torch
 
 import tolman
-from learn_world import rl_table, sft_table, tiny_policy, write_dataset
+from learn_world import sft_table, tiny_policy, write_dataset
 from tolman.learn.checkpoint import load_step, save_step, step_folders
 from tolman.learn.optim import StochasticAdamW
 from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.run_folder import METRICS, RunFolder
 from tolman.learn.train import train
-from tolman.learn.watch import CollapseWatch
 
 CHECK = Path(__file__).resolve().parents[1] / "checks" / "kill_resume.py"
 
@@ -113,25 +112,3 @@ def test_decoding_elsewhere_changes_no_weight(data: Path, tmp_path: Path) -> Non
         train(parse_recipe(apply_overrides(table, [f"data.isolate={isolate}"])), policy=policy)
         policies.append(policy.model.state_dict())
     assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[0])
-
-
-class TestCollapse:
-    def test_said_once_for_every_ten_steps_in_a_row(self) -> None:
-        watch = CollapseWatch(steps=3)
-        said = [watch.see({"zero_signal": value}) for value in (1.0, 1.0, 0.9, 1.0, 1.0, 1.0, 1.0, 0.0)]
-        assert [text is not None for text in said] == [False] * 5 + [True] + [False] * 2
-        assert re.search(r"last 3 steps.*sampling\.temperature", said[5] or "")
-
-    def test_other_objectives_have_no_groups(self) -> None:
-        watch = CollapseWatch(steps=1)
-        assert watch.see({"loss": 0.0}) is None
-
-    def test_a_run_warns(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        table = rl_table(data, tmp_path, steps=2, checkpoint_every=2)
-        table["optimiser"] = {"lr": 1e-3}
-        table["rewards"] = [{"name": "format", "options": {"rule": "strict"}}]  # never earned here
-        recipe, policy = parse_recipe(table), tiny_policy()
-        monkeypatch.setattr("tolman.learn.watch.STEPS", 2)
-        with pytest.warns(UserWarning, match="zero_signal") as caught:
-            train(recipe, policy=policy)
-        assert len([entry for entry in caught if "zero_signal" in str(entry.message)]) == 1

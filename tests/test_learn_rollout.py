@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ def test_truncation_is_a_mean_over_tokens() -> None:
     assert found["truncation"] == pytest.approx(-math.log(0.8 * 0.5 * 0.25) / 3, abs=1e-6)
     assert found["entropy"] == pytest.approx(-math.log(0.5 * 0.2 * 0.8) / 3, abs=1e-6)
     assert "truncation" not in rollout_metrics([rollout(Sample((7, 8), "", logs[0], False))])
+
+
+def test_what_groups_earned() -> None:
+    nothing = torch.zeros(1)
+    earned = ([0.2, 0.8, math.nan], [0.5, 0.5, 0.5], [math.nan] * 3)
+    groups = [
+        replace(rollout(*[Sample((7,), "", nothing, False)] * 3), rewards_G=np.array(rewards))
+        for rewards in earned
+    ]
+    found = rollout_metrics(groups)
+    assert found["groups"] == 3
+    assert found["ungraded"] == 4
+    assert found["reward"] == pytest.approx((0.2 + 0.8 + 1.5) / 5)
+    assert found["reward_best"] == pytest.approx((0.8 + 0.5) / 2)  # the third has none
+    assert found["reward_std"] == pytest.approx(math.sqrt(2 * 0.3**2) / 2)  # of n - 1, and 0
+    assert "reward_best" not in rollout_metrics(groups[2:])
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,8 @@ def test_shuffled_frames_reach_the_temporal_bonus(data: Path, tmp_path: Path, di
     batch = objective.batch(0)
     assert {row["bonus"] for row in batch.rows} == {0.3}  # ratio 0 and threshold -1: everyone earns it
     clip = batch.parts[0].clips[0]
-    shuffled = objective.reader.shuffled_prompts(clip, np.random.default_rng(2))
+    order = np.random.default_rng(2).permutation(objective.reader.frame_count(clip))
+    shuffled = objective.reader.shuffled_prompts(clip, order)
     assert shuffled[0].clip_ids == clip.prompts[0].clip_ids
     assert not torch.equal(shuffled[0].clip.pixels, clip.prompts[0].clip.pixels)
     assert shuffled[0].clip.seconds_per_grid == clip.prompts[0].clip.seconds_per_grid

@@ -78,7 +78,7 @@ def test_verbatim_says_the_problem_and_nothing_else() -> None:
 
 
 def test_an_unknown_template_is_refused() -> None:
-    with pytest.raises(ValueError, match="direct, evidence, layout, map, spacer, think, verbatim"):
+    with pytest.raises(ValueError, match="direct, evidence, layout, map, review, spacer, think, verbatim"):
         question_text(question(), "mpa")
 
 

@@ -18,6 +18,8 @@ from tolman.questions.question import Question
 
 Judge = Callable[[Row], Verdict]
 Aggregate = Callable[[Sequence[Row]], Mapping[str, float]]
+IN_TABLE = "in the table"
+"""What `Benchmark.clips` says where images lie in the question files themselves (`tolman.bench.pictures`)."""
 KINDS = ("choice", "letters", "yes or no", "numeric", "span", "boxes", "motion", "text")
 
 
@@ -39,8 +41,9 @@ class Benchmark:
     """One benchmark.
 
     name: as on the command line. source: where the published files are (a Hub id, else an address). files:
-    names of its question files (with wildcards), of which the first that is there is read. clips: what else
-    to download. unpack: content of a JSON file that is no list of rows → rows. read: a published row →
+    names of its question files (with wildcards), of which the first that is there is read. folder: where they
+    belong, in a folder of many benchmarks; its name where empty. clips: what else to download, or `IN_TABLE`.
+    unpack: content of a JSON file that is no list of rows → rows. read: a published row →
     Question (the row's position first, for files without ids). prompt: the words a question is put in.
     frames: how the authors sample. rules: name → Rule; official: the name of the authors' own, or of the
     rule they point at. kind: what an answer is, one of `KINDS`, by row. macro: whether the overall figure is
@@ -58,6 +61,7 @@ class Benchmark:
     source: str = ""
     files: tuple[str, ...] = ()
     clips: str = ""
+    folder: str = ""
     unpack: Callable[[Any], Iterable[Mapping[str, Any]]] | None = None
     read: Callable[[int, Mapping[str, Any]], Question] | None = None
     prompt: Callable[[Question], str] | None = None

@@ -1,4 +1,4 @@
-"""Put questions about clips to a backend, greedily, and score what it answers.
+"""Put questions about clips or images to a backend, greedily, and score what it answers.
 
 Each clip is decoded once, while the model answers about the ones before; questions about it go out together.
 A clip that cannot be read leaves its questions unanswered, with the reason, and the benchmark's rule scores
@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tolman.bench.backends.backend import Backend, Reply, Request
+from tolman.bench.answering import Answer, Showing, Task, answer, plan
+from tolman.bench.backends.backend import Backend
 from tolman.bench.benchmark import Benchmark, Judge, find_benchmark
 from tolman.bench.figures import Figures, compare, figures_of
-from tolman.bench.frames import Sampling, Shown, clip_paths, read_ahead
+from tolman.bench.frames import Sampling, clip_paths
 from tolman.bench.predictions import Predictions
 from tolman.bench.score import find_rule
+from tolman.bench.workers import Workers
 from tolman.data.files import write_lines
 from tolman.data.rows import clip_path
 from tolman.policy.templates import TEMPLATES, question_text
 from tolman.questions.question import GridMap, Question
 from tolman.reward.answer import final_answer
-from tolman.video.errors import ClipError
 
 Progress = Callable[[int, int], None]
 
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def evaluate(
-    backend: Backend,
+    backend: Backend | Workers,
     questions: Sequence[Question],
     clip_root: str | Path,
     *,
@@ -62,18 +62,22 @@ def evaluate(
     rule: str = "official",
     seed: int = 0,
     true_maps: Mapping[str, GridMap] | None = None,
+    isolate: bool = False,
 ) -> Evaluation:
     """Ask every question once, greedily, and score the answers.
 
-    clip_root: folder that `Question.path` is relative to. clip_source: one of `CLIP_SOURCES`: the true clip,
-    or what is shown in its place (`frames`), drawn from `seed`. template: a name of
+    backend: who answers, in this process; or workers, each with a backend of its own, among which the clips
+    are divided: the rows are the same, in the order in which they come. clip_root: folder that
+    `Question.path` is relative to. clip_source: one of `CLIP_SOURCES`: the true clip, or what is shown in its
+    place (`frames`), drawn from `seed`. template: a name of
     `tolman.policy.templates.TEMPLATES`, or the benchmark's for its own words. sampling: the frames that are
     shown; the backend's own where None. batch: most questions asked together. progress: called with (done,
     total). out: JSONL file that rows are appended to as they come, see `Predictions`; resume: ask only what
     it lacks. The text given to the rule is `answer_text` of the output, recorded as `prediction` beside
     `raw`. true_maps: scene → its true map, written into the rows for the report and never shown to the
-    policy. Raises ValueError for unknown names, questions of no task of the benchmark, questions about
-    several images, clips outside `clip_root` and, for `other`, a single scene.
+    policy. isolate: decode in processes of their own (`tolman.video.isolation`). Raises ValueError for
+    unknown names, questions of no task of the benchmark, clips and images outside `clip_root` and, for
+    `other`, a single scene; and as `Workers.answer`.
     """
     entry = find_benchmark(benchmark)
     shown = sampling or backend.sampling
@@ -93,26 +97,31 @@ def evaluate(
         "sampling": shown.rule,
         "seed": seed,
     }
+    if any(question.data_type == "images" for question in questions):
+        settings["image_resolution"] = shown.image_size
     run = _Run(
         entry, find_rule(benchmark, rule).judge, questions, clip_paths(questions, clip_source, seed),
         Path(clip_root), template, true_maps or {}, {},
     )  # fmt: skip
+    showing = Showing(Path(clip_root), shown, clip_source, seed, max_new_tokens, isolate)
     with ExitStack() as stack:
         file = None
         if out is not None:
             file = stack.enter_context(Predictions(out, settings | {"questions": digest(questions)}, resume))
             run.rows.update(file.rows)
 
-        def keep(request: Request, reply: Reply) -> None:
-            row = run.rows[request.number] = run.row(request, reply)
+        def keep(found: Answer) -> None:
+            row = run.rows[found.number] = run.row(found)
             if file is not None:
                 file.add(row)
             if progress is not None:
                 progress(len(run.rows), len(questions))
 
-        batches = run.batches(shown, clip_source, seed, batch, keep)
-        for request, reply in backend.replies(batches, max_new_tokens):
-            keep(request, reply)
+        batches = plan(run.tasks(), batch)
+        if isinstance(backend, Workers):
+            backend.answer(showing, batches, keep)
+        else:
+            answer(backend, showing, batches, keep)
     ordered = [run.rows[k] for k in range(len(questions))]
     return Evaluation(ordered, figures_of(ordered, benchmark), settings)
 
@@ -163,39 +172,14 @@ class _Run:
     true_maps: Mapping[str, GridMap]
     rows: dict[int, dict[str, Any]]
 
-    def batches(
-        self,
-        sampling: Sampling,
-        clip_source: str,
-        seed: int,
-        batch: int,
-        keep: Callable[[Request, Reply], None],
-    ) -> Iterator[list[Request]]:
-        """The questions without a row; those about a clip that cannot be read are kept as such at once.
-
-        Questions about one clip stay in one batch, where they share its pass through the towers. A clip with
-        more than `batch` of them is asked in equal parts.
-        """
-        by_clip: dict[str | None, list[int]] = {}
-        for k in range(len(self.questions)):
+    def tasks(self) -> list[Task]:
+        """The questions without a row, by what they are shown, in order of their first one."""
+        by_clip: dict[tuple[str | None, bool], list[tuple[int, str]]] = {}
+        for k, question in enumerate(self.questions):
             if k not in self.rows:
-                by_clip.setdefault(self.paths[k], []).append(k)
-        coming = read_ahead(self.root, list(by_clip), sampling, clip_source, seed)
-        gathered: list[Request] = []
-        for members, shown in zip(by_clip.values(), coming, strict=True):
-            if isinstance(shown, ClipError):
-                for k in members:
-                    keep(Request(k, "", None), Reply(None, 0, False, 0.0, f"clip cannot be read: {shown}"))
-                continue
-            size = math.ceil(len(members) / math.ceil(len(members) / batch))
-            for at in range(0, len(members), size):
-                part = [Request(k, self.words(k), shown) for k in members[at : at + size]]
-                if len(gathered) + len(part) > batch:
-                    yield gathered
-                    gathered = []
-                gathered += part
-        if gathered:
-            yield gathered
+                images = question.data_type == "images"
+                by_clip.setdefault((self.paths[k], images), []).append((k, self.words(k)))
+        return [Task(path, images, tuple(asked)) for (path, images), asked in by_clip.items()]
 
     def words(self, number: int) -> str:
         """The user's turn."""
@@ -205,18 +189,20 @@ class _Run:
             return self.entry.prompt(question)
         return question_text(question, self.template)
 
-    def row(self, request: Request, reply: Reply) -> dict[str, Any]:
+    def row(self, found: Answer) -> dict[str, Any]:
         """What is kept of one question, with its verdict."""
-        question = self.questions[request.number]
+        number, reply, seen = found
+        question = self.questions[number]
         row = question.extra | {
-            "number": request.number,
+            "number": number,
             "clip_root": str(self.root),
             "id": question.problem_id,
             "scene": question.scene_id,
             "clip": question.path,
-            "clip_shown": self.paths[request.number] or "",
+            "clip_shown": self.paths[number] or "",
             "question_type": question.question_type,
             "question": question.problem,
+            "prompt": self.words(number),
             "options": None if question.options is None else list(question.options),
             "answer_unit": question.answer_unit,
             "ground_truth": question.answer,
@@ -227,21 +213,10 @@ class _Run:
             "finished": reply.finished,
             "tokens": reply.tokens,
             "seconds": round(reply.seconds, 4),
-            **_seen(request.shown),
+            **seen,
         }
         verdict = self.judge(row)
         return row | verdict._asdict() | {"reason": reply.reason or verdict.reason}
-
-
-def _seen(shown: Shown | None) -> dict[str, Any]:
-    """frames: how many; frame_times: seconds in the file, in the order shown; frame_size: height, width."""
-    if shown is None:
-        return {"frames": 0, "frame_times": [], "frame_size": None}
-    return {
-        "frames": len(shown.rgb_THWC),
-        "frame_times": [round(float(time), 3) for time in shown.source_T],
-        "frame_size": list(shown.rgb_THWC.shape[1:3]),
-    }
 
 
 def _check(entry: Benchmark, questions: Sequence[Question], template: str, batch: int) -> None:
@@ -261,6 +236,6 @@ def _check(entry: Benchmark, questions: Sequence[Question], template: str, batch
 
 def _check_clips(questions: Sequence[Question], root: Path) -> None:
     for question in questions:
-        if question.data_type == "images":
-            raise ValueError(f"question {question.problem_id} is about images; only clips can be shown")
-        clip_path(question, root)
+        parts = question.path.split("|") if question.data_type == "images" else [question.path]
+        for part in parts:
+            clip_path(replace(question, path=part), root)

@@ -1,15 +1,14 @@
-"""What a question is shown: which frames of which clip, and the four ways to take the video away.
+"""What a question is shown: which frames of which clip, or which images, and the four ways to take them away.
 
 `none` shows no clip, `one` its middle frame alone, `shuffled` its frames in another order, `other` another
 scene's clip: what a policy still answers right, the video (its later frames, its order, its place) did not
-teach it.
+teach it. Several images are treated as frames are.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tolman.questions.question import Question
-from tolman.video.clip import read_clip
+from tolman.video.clip import Clip, read_clip
 from tolman.video.errors import ClipError
 from tolman.video.sample import RULES
 
 CLIP_SOURCES = ("true", "none", "one", "shuffled", "other")
-_AHEAD = 2  # clips that are read while the model answers about another
+Reader = Callable[..., Clip]
+"""`tolman.video.clip.read_clip`, or `read` of an `IsolatedReader`."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Sampling:
 
     frames: this many, by `rule` of `tolman.video.sample.RULES`. fps: the frames shown every 1/fps seconds, of
     which `frames` (where given) is the most. size: (height, width) in pixels that frames are resized to,
-    whatever their aspect; None keeps the file's. Raises ValueError for values out of range, without both
-    frames and fps, and for another rule than `uniform` beside fps.
+    whatever their aspect; None keeps the file's. image_size: the same of images, which otherwise keep their
+    aspect (and are resized within the model's own bounds). Raises ValueError for values out of range, without
+    both frames and fps, and for another rule than `uniform` beside fps.
     """
 
     frames: int | None
     fps: float | None = None
     size: tuple[int, int] | None = None
     rule: str = "uniform"
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.frames is None and self.fps is None:
@@ -64,6 +66,19 @@ class Shown:
     rgb_THWC: npt.NDArray[np.uint8]
     times_T: npt.NDArray[np.float64]
     source_T: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images as they are shown, in this order.
+
+    path: the question's. rgb: each (H, W, 3) uint8. resized: whether they were brought to a size that was
+    asked for.
+    """
+
+    path: str
+    rgb: tuple[npt.NDArray[np.uint8], ...]
+    resized: bool = False
 
 
 def clip_paths(questions: Sequence[Question], clip_source: str, seed: int) -> list[str | None]:
@@ -95,9 +110,11 @@ def other_scenes(scenes: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
-def show(root: Path, path: str, sampling: Sampling, clip_source: str, seed: int) -> Shown:
-    """The frames of one clip. Raises ClipError where it cannot be read."""
-    clip = read_clip(
+def show(
+    root: Path, path: str, sampling: Sampling, clip_source: str, seed: int, read: Reader | None = None
+) -> Shown:
+    """The frames of one clip. read: `read_clip` where None. Raises ClipError where it cannot be read."""
+    clip = (read or read_clip)(
         root / path, frames=sampling.frames, fps=sampling.fps, size=sampling.size, rule=sampling.rule
     )
     rgb, times = clip.rgb_THWC, clip.times_T
@@ -105,9 +122,40 @@ def show(root: Path, path: str, sampling: Sampling, clip_source: str, seed: int)
         middle = slice((len(times) - 1) // 2, (len(times) - 1) // 2 + 1)
         return Shown(path, rgb[middle], times[middle], times[middle])
     if clip_source == "shuffled":
-        order = shuffled(len(times), np.random.default_rng([seed, zlib.crc32(path.encode())]))
+        order = shuffled(len(times), _order_of(path, seed))
         return Shown(path, rgb[order], times, times[order])
     return Shown(path, rgb, times, times)
+
+
+def show_images(
+    root: Path, path: str, sampling: Sampling, clip_source: str, seed: int, read: Reader | None = None
+) -> Images:
+    """A question's images (`image_files`); of a file with several frames the first. As `show`."""
+    files = image_files(root, path)
+    if clip_source == "one":
+        files = files[(len(files) - 1) // 2 :][:1]
+    if clip_source == "shuffled":
+        files = [files[k] for k in shuffled(len(files), _order_of(path, seed))]
+    size = sampling.image_size
+    rgb = tuple((read or read_clip)(root / file, frames=1, size=size).rgb_THWC[0] for file in files)
+    return Images(path, rgb, size is not None)
+
+
+def image_files(root: Path, path: str) -> list[str]:
+    """The files of a question's images, relative to the root: those that its path names, with `|` between
+    them, or those in the folder that it names, by their names. Raises ClipError for an empty folder.
+    """
+    folder = root / path
+    if not folder.is_dir():
+        return path.split("|")
+    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    if not names:
+        raise ClipError(folder, "is a folder without images")
+    return [f"{path}/{name}" for name in names]
+
+
+def _order_of(path: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(path.encode())])
 
 
 def shuffled(count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -116,32 +164,6 @@ def shuffled(count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     while count > 1 and (np.diff(order) > 0).all():
         order = rng.permutation(count)
     return order
-
-
-def read_ahead(
-    root: Path, paths: Sequence[str | None], sampling: Sampling, clip_source: str, seed: int
-) -> Iterator[Shown | ClipError | None]:
-    """What each path shows, in order (None: nothing; an error in place of a clip that cannot be read), while
-    a thread reads the next ones.
-    """
-
-    def read(path: str | None) -> Shown | ClipError | None:
-        try:
-            return None if path is None else show(root, path, sampling, clip_source, seed)
-        except ClipError as error:
-            return error
-
-    with ThreadPoolExecutor(1) as reader:
-        coming: list[Future[Shown | ClipError | None]] = []
-        try:
-            for path in paths:
-                coming.append(reader.submit(read, path))
-                if len(coming) > _AHEAD:
-                    yield coming.pop(0).result()
-            while coming:
-                yield coming.pop(0).result()
-        finally:
-            reader.shutdown(cancel_futures=True)
 
 
 def _scene(question: Question) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
 import io
 import json
 import re
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tolman.bench.asking import question
-from tolman.bench.benchmark import Benchmark, find_benchmark
+from tolman.bench.benchmark import IN_TABLE, Benchmark, find_benchmark
+from tolman.bench.pictures import csv_rows, parquet_rows, without_pictures
 from tolman.bench.rows import read_rows
 from tolman.data.files import read_text
 from tolman.questions.question import Question
@@ -35,9 +34,9 @@ def load_questions(benchmark: str, where: str | Path) -> list[Question]:
     if entry.read is None:
         raise ValueError(f"{entry.title} has rules only: there are no questions of it to read")
     questions: list[Question] = []
-    for path in _files(entry, Path(where)):
+    for path in question_files(entry, Path(where)):
         for number, row in enumerate(_rows(entry, path)):
-            questions.append(_question(entry, path, number, row))
+            questions.append(question_of(entry, path, number, row))
     return questions
 
 
@@ -49,11 +48,14 @@ def missing_files(entry: Benchmark, where: Path) -> str:
         if hub
         else f"see {entry.source}"
     )
-    clips = f"; its clips ({entry.clips}) belong beside them" if entry.clips else ""
+    clips = f"; its clips ({entry.clips}) belong beside them" if entry.clips not in ("", IN_TABLE) else ""
     return f"{where}: no question file of {entry.title} here (one of {', '.join(entry.files)}): {get}{clips}"
 
 
-def _files(entry: Benchmark, where: Path) -> list[Path]:
+def question_files(entry: Benchmark, where: Path) -> list[Path]:
+    """The file, or those of the first of a benchmark's patterns that a folder has. Raises ValueError without
+    any.
+    """
     if where.is_file():
         return [where]
     if where.is_dir():
@@ -84,7 +86,8 @@ def _rows(entry: Benchmark, path: Path) -> Iterable[Mapping[str, Any]]:
     return content
 
 
-def _question(entry: Benchmark, path: Path, number: int, row: Mapping[str, Any]) -> Question:
+def question_of(entry: Benchmark, path: Path, number: int, row: Mapping[str, Any]) -> Question:
+    """Row `number` (from 0) of a file as a question. Raises ValueError naming both and what is wrong."""
     try:
         if not isinstance(row, Mapping):
             raise TypeError(f"a row must be an object, got {type(row).__name__}")
@@ -161,16 +164,11 @@ def _json(path: Path) -> Any:
 
 
 def _table(delimiter: str) -> Callable[[Path], list[dict[str, Any]]]:
-    return lambda path: list(csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter))
+    return lambda path: [without_pictures(row) for row in csv_rows(io.StringIO(read_text(path)), delimiter)]
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ValueError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow)") from error
-    rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    return rows
+    return list(parquet_rows(path, pictures=False))
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

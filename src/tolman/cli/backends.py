@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tolman.cli.shared import frame_size, positive, quiet_loading
 
 if TYPE_CHECKING:
     from tolman.bench.backends.backend import Backend
+    from tolman.bench.backends.in_process import InProcess
     from tolman.bench.frames import Sampling
+    from tolman.bench.workers import Team, Workers
 
 STARTER = "starter"
 _SERVED = {
@@ -32,6 +38,12 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
     where = parser.add_argument_group("where the model runs (default: in this process)")
     where.add_argument("--device", help="in this process: cpu, cuda, … (default: cpu)")
+    where.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="in workers on the nodes of this Ray cluster (auto, HOST:PORT), --workers of them (default: one "
+        "for each node, with --device cuda for each GPU)",
+    )
     other = where.add_mutually_exclusive_group()
     other.add_argument("--vllm", action="store_true", help="in vLLM's offline engine (install it first)")
     other.add_argument(
@@ -54,7 +66,8 @@ def add_shown(parser: argparse.ArgumentParser) -> None:
         "--resolution",
         type=frame_size,
         metavar="HxW",
-        help="height and width that frames are shown with (default: the model's own; a server: the clip's)",
+        help="height and width that frames are shown with (default: the model's own; a server: the clip's; "
+        "images keep their aspect)",
     )
     parser.add_argument(
         "--sampling",
@@ -64,41 +77,87 @@ def add_shown(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_backend(arguments: argparse.Namespace) -> Backend:
-    """Whoever answers. Raises ValueError for options that do not fit together."""
+@contextmanager
+def opened_backend(arguments: argparse.Namespace) -> Iterator[Backend | Workers]:
+    """Whoever answers; workers end with the block. Raises ValueError for options that do not fit together."""
     served = {
         field: getattr(arguments, option)
         for option, field in _SERVED.items()
         if getattr(arguments, option) is not None
     }
-    if served and arguments.server is None:
-        known = ", ".join(f"--{option.replace('_', '-')}" for option in _SERVED)
-        raise ValueError(f"{known} are for a --server, and none is named")
-    if arguments.device is not None and (arguments.server or arguments.vllm):
-        raise ValueError("--device is for a model in this process, not for --server or --vllm")
+    _check(arguments, bool(served))
     if arguments.server is not None:
         from tolman.bench.backends.server import DEFAULT, Server
 
-        if arguments.model is None:
-            raise ValueError("--server needs --model NAME, the name that the server knows the model by")
-        return Server(arguments.server, arguments.model, shown(arguments, DEFAULT), **served)
-    if arguments.vllm:
+        yield Server(arguments.server, arguments.model, shown(arguments, DEFAULT), **served)
+    elif arguments.vllm:
         from tolman.bench.backends.server import DEFAULT
         from tolman.bench.backends.vllm_engine import VllmEngine
 
-        if arguments.model is None:
-            raise ValueError("--vllm needs --model, a folder or a name")
         sampling = shown(arguments, DEFAULT)
         if sampling.frames is None:
             raise ValueError("--vllm with --fps needs --frames N too, the most that a question may have")
-        return VllmEngine(arguments.model, sampling, sampling.frames)
+        yield VllmEngine(arguments.model, sampling, sampling.frames)
+    else:
+        with _own(arguments) as backend:
+            backend.sampling = shown(arguments, backend.sampling)
+            yield backend
+
+
+def _check(arguments: argparse.Namespace, served: bool) -> None:
+    elsewhere = arguments.server is not None or arguments.vllm
+    if served and arguments.server is None:
+        known = ", ".join(f"--{option.replace('_', '-')}" for option in _SERVED)
+        raise ValueError(f"{known} are for a --server, and none is named")
+    if arguments.device is not None and elsewhere:
+        raise ValueError("--device is for a model in this process, not for --server or --vllm")
+    if arguments.ray is not None and elsewhere:
+        raise ValueError("--ray is for models in workers of ours, not for --server or --vllm")
+    if arguments.workers is not None and elsewhere and arguments.scenes is None:
+        raise ValueError("--workers are for models of ours and for filming; a server has --concurrency")
+    if arguments.server is not None and arguments.model is None:
+        raise ValueError("--server needs --model NAME, the name that the server knows the model by")
+    if arguments.vllm and arguments.model is None:
+        raise ValueError("--vllm needs --model, a folder or a name")
+
+
+@contextmanager
+def _own(arguments: argparse.Namespace) -> Iterator[InProcess | Workers]:
+    """A model in this process, or in each of several workers."""
+    device, count = arguments.device or "cpu", arguments.workers or 1
+    model = arguments.model or STARTER
+    if arguments.ray is None and count == 1:
+        yield in_process(0, model, device, 1)
+        return
+    from tolman.bench.workers import ProcessTeam, Workers
+
+    team: Team
+    if arguments.ray is None:
+        team = ProcessTeam(partial(in_process, model=model, device=device, workers=count), count)
+    else:
+        from tolman.bench.ray_workers import RayTeam
+
+        make = partial(in_process, model=model, device=device, workers=1)
+        team = RayTeam(make, arguments.workers, arguments.ray, float(device.startswith("cuda")))
+    with Workers(team) as workers:
+        yield workers
+
+
+def in_process(member: int, model: str, device: str, workers: int) -> InProcess:
+    """The model that one of so many workers on this machine answers with: on a CPU with its share of the
+    threads, with `cuda` on one GPU after the other.
+    """
+    import torch
+
     from tolman.bench.backends.in_process import InProcess
     from tolman.policy.load import load_policy
 
     quiet_loading()
-    backend = InProcess(load_policy(arguments.model or STARTER, device=arguments.device or "cpu"))
-    backend.sampling = shown(arguments, backend.sampling)
-    return backend
+    if workers > 1 and device == "cpu":
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers)))
+    if workers > 1 and device == "cuda":
+        device = f"cuda:{member % max(1, torch.cuda.device_count())}"
+    return InProcess(load_policy(model, device=device))
 
 
 def shown(arguments: argparse.Namespace, own: Sampling) -> Sampling:
@@ -113,5 +172,6 @@ def shown(arguments: argparse.Namespace, own: Sampling) -> Sampling:
         frames=arguments.frames or (own.frames if fps is None else None),
         fps=fps,
         size=arguments.resolution or own.size,
+        image_size=arguments.resolution,
         rule=arguments.sampling,
     )

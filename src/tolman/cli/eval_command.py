@@ -5,41 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tolman.cli.backends import STARTER, add_backend, add_shown, make_backend
+from tolman.cli.backends import STARTER, add_backend, add_shown, opened_backend
 from tolman.cli.shared import (
     FPS,
     Subparsers,
     add_command,
     add_filming,
+    add_isolate,
     add_json,
-    percent,
     positive,
     print_comparison,
     print_figures,
-    print_table,
     progress_bar,
     say,
     write_json,
+    write_log,
 )
 
 if TYPE_CHECKING:
-    from tolman.bench.audit import Audit
     from tolman.bench.backends.backend import Backend
-    from tolman.bench.benchmark import Benchmark
     from tolman.bench.evaluate import Evaluation
     from tolman.bench.frames import Sampling
+    from tolman.bench.suites import Part
+    from tolman.bench.workers import Workers
     from tolman.questions.question import GridMap, Question
     from tolman.scenes import Scene
 
 _TOKENS = {"direct": 32, "map": 384}
 _LONGEST = 1024  # tokens of an answer to the other templates
+_DATA = Path("benchmarks")
 _FILMED = (448, 448)  # for a model that says no size
-_CLIPS = ("true", "none", "one", "shuffled", "other")
 _SHOWN = {
     "true": "",
     "none": ", no clip shown",
@@ -56,37 +56,55 @@ def register(commands: Subparsers) -> None:
         "eval",
         "measure a policy on a benchmark",
         "Ask a policy every question of a benchmark, greedily, and score its answers by the benchmark's "
-        "rule. QUESTIONS is the benchmark's own file or a folder with it (tolman score --list names the "
-        "benchmarks), or rows of ours. The clips are the real videos (--videos DIR, with the rows' paths), "
-        "or are filmed from the scenes' layouts (--scenes S; kept in DIR/clips, so the next call films "
-        "nothing). Prints per task the score, its error clustered by clip, chance and the best constant "
-        "answer. Writes DIR/predictions.jsonl as answers come, DIR/evaluation.json at the end (tolman report "
-        "DIR shows both). A run that was stopped goes on with --resume; without it, earlier predictions are "
-        "kept as predictions.1.jsonl. tolman score DIR scores them anew, without the model.",
+        "rule. Questions and clips are looked for in DATA/vsibench and so on, as they are published (what is "
+        "missing there is said, with where to get it, before anything starts). Or QUESTIONS is the "
+        "benchmark's own file or a folder with it (tolman score --list names the benchmarks), or rows of "
+        "ours, and the clips are the real videos (--videos DIR, with the rows' paths), or are filmed from "
+        "the scenes' layouts (--scenes S; kept in DIR/clips, so the next call films nothing). Prints per "
+        "task the score, its error clustered by clip, chance and the best constant answer. Writes "
+        "DIR/predictions.jsonl as answers come, DIR/evaluation.json at the end (tolman report DIR shows "
+        "both); of several benchmarks one folder each, and DIR/summary.md, .csv and .json. A run that was "
+        "stopped goes on with --resume; without it, earlier predictions are kept as predictions.1.jsonl. "
+        "tolman score DIR scores them anew, without the model.",
         "tolman eval --scenes scenes_arkitscenes.json --questions questions_arkitscenes.json --limit 100",
         run,
     )
     _add_what(parser)
     _add_how(parser)
-    add_filming(parser, None, None, None)
+    add_filming(parser, None, None, None, "; and that answer, each with a model of its own (default: 1)")
     add_shown(parser)
+    add_isolate(parser)
     add_backend(parser)
     add_json(parser)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
+    parser.add_argument(
+        "--benchmark",
+        default="vsibench",
+        metavar="NAME[,…]",
+        help="benchmarks, or all6: the six of SpaceR (default: %(default)s)",
+    )
     parser.add_argument("--rule", default="official", help="scoring rule (default: %(default)s)")
     parser.add_argument(
-        "--questions", type=Path, required=True, metavar="QUESTIONS", help="the benchmark's questions"
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="folder with a folder for each benchmark (default: benchmarks)",
     )
-    clips = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="take clips that are not in DATA for unreadable ones instead of refusing to start",
+    )
+    parser.add_argument("--questions", type=Path, metavar="QUESTIONS", help="the benchmark's questions")
+    clips = parser.add_mutually_exclusive_group()
     clips.add_argument("--scenes", type=Path, metavar="SCENES", help="film the clips from these layouts")
     clips.add_argument("--videos", type=Path, metavar="DIR", help="folder of the real videos")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
         "--clip",
-        choices=_CLIPS,
+        choices=tuple(_SHOWN),
         default="true",
         help="what is shown: the true clip, none, its middle frame alone, its frames shuffled, or another "
         "scene's clip (default: %(default)s)",
@@ -119,6 +137,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="keep the answers in DIR and ask only what is missing"
     )
     parser.add_argument(
+        "--log",
+        choices=["lmms-eval"],
+        help="at the end also write the answers as lmms-eval's samples and results, into DIR",
+    )
+    parser.add_argument(
         "--before",
         type=Path,
         metavar="DIR",
@@ -131,52 +154,92 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read, film, ask, score, print, write."""
-    from tolman.bench.benchmark import find_benchmark
-    from tolman.bench.load import load_questions
     from tolman.bench.score import find_rule
+    from tolman.bench.suites import suite_names
+    from tolman.cli.eval_suite import run_audit, run_suite
 
-    entry = find_benchmark(arguments.benchmark)
-    find_rule(entry.name, arguments.rule)
-    if arguments.audit and arguments.before is not None:
-        raise ValueError("--audit compares with the true clip; compare runs over time without it")
-    earlier = None if arguments.before is None else earlier_evaluation(arguments.before, entry.name)
-    questions = thinned(load_questions(entry.name, arguments.questions), arguments.limit)
-    backend = make_backend(arguments)
-    root, questions, true_maps = clips_for(arguments, backend.sampling, questions)
-
-    def ask(clip_source: str, out: Path) -> Evaluation:
-        return _ask(arguments, entry, backend, questions, root, true_maps, clip_source, out)
-
-    if arguments.audit:
-        _audit(arguments, entry, backend, ask)
-        return
-    evaluation = ask(arguments.clip, arguments.out)
-    title = f"{backend.name} on {entry.name}, {arguments.rule} rule{_SHOWN[arguments.clip]}"
+    names = suite_names(arguments.benchmark)
+    for name in names:
+        find_rule(name, arguments.rule)
+    _check(arguments, len(names))
+    earlier = None if arguments.before is None else earlier_evaluation(arguments.before, names[0])
+    parts = _parts(arguments, names)
+    with opened_backend(arguments) as backend:
+        if len(names) > 1:
+            run_suite(arguments, backend, parts, lambda part, out: _ask(arguments, backend, part, {}, out))
+            return
+        part, true_maps = with_clips(arguments, backend.sampling, parts[0])
+        if arguments.audit:
+            run_audit(
+                arguments,
+                backend.name,
+                part.entry,
+                lambda source, out: _ask(arguments, backend, part, true_maps, out, source),
+            )
+            return
+        evaluation = _ask(arguments, backend, part, true_maps, arguments.out)
+    title = f"{backend.name} on {part.entry.name}, {arguments.rule} rule{_SHOWN[arguments.clip]}"
     _finish(arguments, title, backend.name, earlier, evaluation)
     say(f"predictions.jsonl and evaluation.json in {arguments.out}")
 
 
+def _check(arguments: argparse.Namespace, count: int) -> None:
+    """Raises ValueError for options that do not fit together."""
+    placed = arguments.videos is not None or arguments.scenes is not None
+    if (arguments.questions is None) == placed:
+        raise ValueError(
+            "--questions goes with --videos or --scenes; without all three, questions and clips are those in "
+            "--data DATA"
+        )
+    if arguments.questions is not None and (arguments.data is not None or arguments.allow_missing):
+        raise ValueError("--data and --allow-missing are for benchmarks in a folder of data, not --questions")
+    if count > 1 and (arguments.questions is not None or arguments.audit or arguments.before is not None):
+        raise ValueError("--questions, --audit and --before are for one benchmark; name one")
+    if arguments.audit and arguments.before is not None:
+        raise ValueError("--audit compares with the true clip; compare runs over time without it")
+
+
+def _parts(arguments: argparse.Namespace, names: Sequence[str]) -> list[Part]:
+    """The questions of each benchmark and where its clips are."""
+    from tolman.bench.benchmark import find_benchmark
+    from tolman.bench.load import load_questions
+    from tolman.bench.suites import Incomplete, Part, read_suite
+
+    def choose(questions: Sequence[Question]) -> list[Question]:
+        return thinned(questions, arguments.limit)
+
+    if arguments.questions is None:
+        unseen = arguments.clip == "none" and not arguments.audit
+        try:
+            return read_suite(names, arguments.data or _DATA, choose, arguments.allow_missing or unseen)
+        except Incomplete as error:
+            for told in error.told:
+                say(told)
+            raise ValueError(f"{len(error.told)} of {len(names)} benchmarks are not complete") from error
+    questions = choose(load_questions(names[0], arguments.questions))
+    return [Part(find_benchmark(names[0]), arguments.videos or arguments.out, questions, [])]
+
+
 def _ask(
     arguments: argparse.Namespace,
-    entry: Benchmark,
-    backend: Backend,
-    questions: Sequence[Question],
-    root: Path,
+    backend: Backend | Workers,
+    part: Part,
     true_maps: dict[str, GridMap],
-    clip_source: str,
     out: Path,
+    clip_source: str | None = None,
 ) -> Evaluation:
     from tolman.bench.evaluate import evaluate
 
+    entry, source = part.entry, clip_source or arguments.clip
     own = entry.name if arguments.server else own_template(arguments.model or STARTER, entry.name)
     template = arguments.template or own
     tokens = entry.max_new_tokens if template == entry.name else _TOKENS.get(template, _LONGEST)
-    with progress_bar(f"{backend.name} on {entry.name}{_SHOWN[clip_source]}") as show:
-        return evaluate(
+    with progress_bar(f"{backend.name} on {entry.name}{_SHOWN[source]}") as show:
+        evaluation = evaluate(
             backend,
-            questions,
-            root,
-            clip_source=clip_source,
+            part.questions,
+            part.root,
+            clip_source=source,
             template=template,
             max_new_tokens=arguments.max_new_tokens or tokens,
             batch=arguments.batch,
@@ -187,17 +250,26 @@ def _ask(
             rule=arguments.rule,
             seed=arguments.seed,
             true_maps=true_maps,
+            isolate=arguments.isolate,
         )
+    if arguments.log is not None:
+        write_log(out, evaluation.rows, evaluation.settings)
+    return evaluation
 
 
 def _finish(
     arguments: argparse.Namespace, title: str, model: str, earlier: Evaluation | None, evaluation: Evaluation
 ) -> None:
+    from tolman.bench.benchmark import find_benchmark
     from tolman.bench.evaluate import write_evaluations
+    from tolman.bench.summary import published_text
 
     place = arguments.out / "evaluation.json"
     if earlier is None:
         print_figures(title, evaluation.figures)
+        told = published_text(find_benchmark(evaluation.settings["benchmark"]))
+        if told:
+            print(told)
         write_evaluations(place, {model: evaluation})
         write_json(arguments.json, evaluation.to_json())
     else:
@@ -205,49 +277,6 @@ def _finish(
         figures = json.loads(place.read_text(encoding="utf-8"))
         print_comparison(title, figures)
         write_json(arguments.json, figures)
-
-
-def _audit(
-    arguments: argparse.Namespace,
-    entry: Benchmark,
-    backend: Backend,
-    ask: Callable[[str, Path], Evaluation],
-) -> None:
-    from tolman.bench.audit import audit
-    from tolman.bench.evaluate import write_evaluations
-
-    found = {source: ask(source, arguments.out / source) for source in _CLIPS}
-    result = audit(
-        {source: evaluation.rows for source, evaluation in found.items()}, entry.name, arguments.seed
-    )
-    print_audit(f"{backend.name} on {entry.name}, {arguments.rule} rule: what needs the video", result)
-    write_evaluations(arguments.out / "evaluation.json", found)
-    write_json(arguments.out / "audit.json", result.to_json())
-    write_json(arguments.json, result.to_json())
-    say(f"audit.json, evaluation.json and predictions of each kind in {arguments.out}")
-
-
-def print_audit(title: str, audit: Audit) -> None:
-    """The tables of an audit: each way of showing, then the categories by task."""
-    from tolman.bench.audit import CATEGORIES
-
-    rows: list[list[object]] = []
-    for source, figures in audit.views.items():
-        change = audit.changes.get(source)
-        moved = ["", "", ""]
-        if change is not None and change.difference is not None:
-            moved = [
-                f"{change.difference:+.1f}",
-                f"{change.low:+.1f} … {change.high:+.1f}",
-                f"{change.p:.3g}",
-            ]
-        rows.append([source, figures.denominator, percent(figures.overall), percent(figures.stderr), *moved])
-    print_table(title, ["shown", "n", "overall", "stderr", "against true", "95 %", "p"], rows)
-    lines = [
-        [task, *(percent(shares[name]) for name in CATEGORIES)] for task, shares in audit.categories.items()
-    ]
-    lines = [*lines[1:], lines[0]]
-    print_table(f"percent of {audit.n} questions", ["task", *CATEGORIES], lines, total=True)
 
 
 def earlier_evaluation(folder: Path, benchmark: str) -> Evaluation:
@@ -263,23 +292,22 @@ def earlier_evaluation(folder: Path, benchmark: str) -> Evaluation:
     return Evaluation(rows, figures_of(rows, benchmark), {"folder": folder.name, "benchmark": benchmark})
 
 
-def clips_for(
-    arguments: argparse.Namespace, sampling: Sampling, questions: list[Question]
-) -> tuple[Path, list[Question], dict[str, GridMap]]:
-    """The folder of the clips, the questions with their paths in it, and the true maps where layouts give
-    them.
+def with_clips(
+    arguments: argparse.Namespace, sampling: Sampling, part: Part
+) -> tuple[Part, dict[str, GridMap]]:
+    """The part with its clips there, and the true maps where layouts give them.
 
     Films what has to be filmed. Raises ValueError for a folder that is missing.
     """
     if arguments.scenes is None:
-        if not arguments.videos.is_dir():
-            raise ValueError(f"--videos {arguments.videos}: no such folder")
-        return arguments.videos, questions, {}
-    scenes = matching(questions, arguments.scenes)
+        if not part.root.is_dir():
+            raise ValueError(f"--videos {part.root}: no such folder")
+        return part, {}
+    scenes = matching(part.questions, arguments.scenes)
     if arguments.audit or arguments.clip != "none":
         film(arguments, sampling, scenes)
-    filmed = [replace(question, path=f"clips/{question.scene_id}.mp4") for question in questions]
-    return arguments.out, filmed, maps_of(scenes)
+    filmed = [replace(question, path=f"clips/{question.scene_id}.mp4") for question in part.questions]
+    return replace(part, questions=filmed), maps_of(scenes)
 
 
 def own_template(model: str, benchmark: str = "vsibench") -> str:
@@ -329,7 +357,7 @@ def film(arguments: argparse.Namespace, sampling: Sampling, scenes: Sequence[Sce
             size=arguments.size or sampling.size or _FILMED,
             style=arguments.style,
             fps=arguments.fps or FPS,
-            workers=arguments.workers,
+            workers=arguments.workers or 2,
             questions=False,
             progress=lambda done, total, _: show(done, total),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tolman.cli.shared import Subparsers, add_command
+from tolman.cli.shared import Subparsers, add_command, add_isolate
 
 
 def register(commands: Subparsers) -> None:
@@ -21,10 +21,11 @@ def register(commands: Subparsers) -> None:
         run,
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    add_isolate(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page."""
     from tolman.report.page import write_report
 
-    print(write_report(arguments.folder))
+    print(write_report(arguments.folder, arguments.isolate))

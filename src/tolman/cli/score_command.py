@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tolman.cli.shared import (
     print_table,
     say,
     write_json,
+    write_log,
 )
 
 if TYPE_CHECKING:
@@ -50,15 +52,21 @@ def register(commands: Subparsers) -> None:
     )
     parser.add_argument("--rows", type=Path, metavar="FILE", help="write the scored rows to FILE")
     parser.add_argument("--list", action="store_true", help="list benchmarks and their rules, and do no more")
+    parser.add_argument(
+        "--log",
+        choices=["lmms-eval"],
+        help="of a folder of tolman eval: also write its answers as lmms-eval's samples and results, into it",
+    )
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Read, score, print, write."""
     from tolman.bench.figures import figures_of
-    from tolman.bench.predictions import read_predictions
+    from tolman.bench.predictions import read_predictions, settings_file
     from tolman.bench.rows import read_rows, scored_row, write_rows
     from tolman.bench.score import score_rows
+    from tolman.bench.summary import strict_figures
 
     if arguments.list:
         _list()
@@ -66,13 +74,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.file is None:
         raise ValueError("name a FILE of predictions (or --list the benchmarks)")
     folder = arguments.file.is_dir()
+    if arguments.log is not None and not folder:
+        raise ValueError("--log needs a folder of tolman eval, which says what was asked and how")
     rows = read_predictions(arguments.file / "predictions.jsonl") if folder else read_rows(arguments.file)
     scored = score_rows(rows, arguments.benchmark, arguments.rule)
     figures = figures_of(scored.rows, arguments.benchmark)
     names = {"benchmark": arguments.benchmark, "rule": scored.rule}
     print_figures(f"{arguments.file.name} by the {scored.rule} rule of {arguments.benchmark}", figures)
     print(summary(figures))
-    strict = None if scored.rule == "strict" else _strict(rows, arguments.benchmark)
+    strict = None if scored.rule == "strict" else strict_figures(rows, arguments.benchmark)
     if strict is not None:
         print(f"Beside it, strict: overall {percent(strict.overall)}; {summary(strict)}")
     agreement = agreeing(scored)
@@ -81,6 +91,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.rows is not None:
         write_rows(arguments.rows, (scored_row(row) for row in scored.rows))
         say(f"scored rows in {arguments.rows}")
+    if arguments.log is not None:
+        asked = json.loads(settings_file(arguments.file / "predictions.jsonl").read_text(encoding="utf-8"))
+        write_log(arguments.file, scored.rows, asked | names)
     more: dict[str, Any] = {} if agreement is None else {"agree": agreement[0], "compared": agreement[1]}
     more |= {} if strict is None else {"strict": strict.to_json()}
     write_json(arguments.json, names | figures.to_json() | more | {"aggregate": scored.aggregate})
@@ -114,15 +127,6 @@ def agreeing(scored: Scored) -> tuple[int, int] | None:
 def _agrees(row: Mapping[str, Any], reads: bool) -> bool:
     same = not reads or row.get("peer_extracted", row["extracted"]) == row["extracted"]
     return bool(same and abs(row["score"] - row["peer_score"]) < 1e-9)
-
-
-def _strict(rows: Sequence[Mapping[str, Any]], benchmark: str) -> Figures | None:
-    """The strict rule's figures; None where it can grade no row."""
-    from tolman.bench.figures import figures_of
-    from tolman.bench.score import counted, find_rule, judge_rows
-
-    judged = judge_rows(rows, find_rule(benchmark, "strict").judge)
-    return figures_of(judged, benchmark) if counted(judged) else None
 
 
 def _list() -> None:

@@ -50,11 +50,25 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON")
 
 
+def add_isolate(parser: argparse.ArgumentParser) -> None:
+    """The `--isolate` option, what `data.isolate` is in a recipe."""
+    parser.add_argument(
+        "--isolate",
+        action="store_true",
+        help="decode clips in processes of their own with limits on memory and time: a file that crashes, "
+        "hangs or fills the decoder is a clip that cannot be read",
+    )
+
+
 def add_filming(
-    parser: argparse.ArgumentParser, frames: int | None, size: str | None, fps: float | None = FPS
+    parser: argparse.ArgumentParser,
+    frames: int | None,
+    size: str | None,
+    fps: float | None = FPS,
+    workers: str = "",
 ) -> None:
     """Options of how clips are filmed; None as a default means the policy's own, of fps that videos are shown
-    with a number of frames.
+    with a number of frames. workers: what else `--workers` is for, which is then None where nobody says it.
     """
     own = "what the model is shown"
     parser.add_argument(
@@ -78,7 +92,10 @@ def add_filming(
         help=f"height and width in pixels, 448 or 360x640 (default: {size or own})",
     )
     parser.add_argument(
-        "--workers", type=positive, default=2, help="processes that film side by side (default: %(default)s)"
+        "--workers",
+        type=positive,
+        default=None if workers else 2,
+        help=f"processes that film side by side (default: 2){workers}",
     )
 
 
@@ -117,6 +134,16 @@ def write_json(path: Path | None, value: Mapping[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_log(folder: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    """Write scored rows of a run as lmms-eval's log."""
+    from datetime import datetime
+
+    from tolman.bench.lmms_log import write_lmms_log
+
+    samples, _ = write_lmms_log(folder, rows, settings, datetime.now())
+    say(f"lmms-eval's log in {samples.parent}")
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ def register(commands: Subparsers) -> None:
         "skipped.jsonl, checkpoints/ and, at the end, checkpoints/final with the trained policy. --resume "
         "goes on from the last checkpoint to the same weights as a run that was never interrupted. A recipe "
         "of several stages has a run folder for each, run.out/run.name/01-NAME and so on; a stage's key is "
-        "set as --stages.NAME.section.key value.",
+        "set as --stages.NAME.section.key value. Several processes: torchrun --nproc-per-node N -m "
+        "tolman.cli.main train RECIPE (docs/distributed.md).",
         "tolman train recipes/grpo.toml --run.name mine --optimiser.lr 2e-5",
         run,
     )
@@ -40,6 +42,7 @@ def register(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the recipe and train."""
+    from tolman.learn.processes import is_first
     from tolman.learn.recipe import load_recipe, read_table
     from tolman.learn.stages import load_stages
 
@@ -48,16 +51,24 @@ def run(arguments: argparse.Namespace) -> None:
         folder = _train_stages(load_stages(arguments.recipe, settings), arguments.resume)
     else:
         folder = _train(load_recipe(arguments.recipe, settings), arguments.resume)
-    say(f"run folder: {folder}; tolman report {folder} makes a page of it")
-    print(folder / "checkpoints" / "final")
+    if is_first():
+        say(f"run folder: {folder}; tolman report {folder} makes a page of it")
+        print(folder / "checkpoints" / "final")
 
 
 def _train(recipe: Recipe, resume: bool) -> Path:
     from tolman.learn.train import train
 
     quiet_loading()
-    with progress_bar(recipe.run.name) as show:
+    with _bar(recipe.run.name) as show:
         return train(recipe, resume=resume, progress=partial(_progress, show, recipe.run.steps))
+
+
+def _bar(title: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """A progress bar; of several processes the first one's alone."""
+    from tolman.learn.processes import is_first
+
+    return progress_bar(title) if is_first() else nullcontext(lambda done, total: None)
 
 
 def _train_stages(stages: Sequence[Stage], resume: bool) -> Path:
@@ -66,7 +77,7 @@ def _train_stages(stages: Sequence[Stage], resume: bool) -> Path:
 
     quiet_loading()
     shown = ""
-    with progress_bar(Path(stages[0].run.out).name) as show:
+    with _bar(Path(stages[0].run.out).name) as show:
 
         def progress(stage: Stage, row: dict[str, Any]) -> None:
             nonlocal shown

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from tolman.learn.clips import ClipStore
 from tolman.learn.corpus import ClipQuestions, Drawn
 from tolman.learn.encoder import ClipEncoder
 from tolman.learn.objective import Skipped
+from tolman.learn.processes import current
 from tolman.learn.sections import Recipe, Selection
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
@@ -38,7 +41,7 @@ class ClipTree:
     prompts[q]: of question q. question_nodes[q]: its node. completion_nodes: nodes of completions in the
     order they were added; lengths: their tokens; advantages: of each of those tokens, in supervised learning
     their weights; groups: the question each completion answers. mirrored: whether the frames are flipped left
-    to right.
+    to right. place: the clip's number among those that all processes read together.
     """
 
     clip: ClipQuestions
@@ -51,6 +54,7 @@ class ClipTree:
     advantages: list[list[float]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     mirrored: bool = False
+    place: int = 0
 
     def add_completion(
         self,
@@ -69,7 +73,7 @@ class ClipTree:
 
     def bare(self) -> ClipTree:
         """The same clip and prompts without completions."""
-        return _tree(self.clip, self.questions, self.prompts, self.mirrored)
+        return _tree(self.clip, self.questions, self.prompts, self.mirrored, self.place)
 
 
 def tree_scores_of(policy: Policy, clips: Sequence[ClipTree], temperature: float = 1.0) -> list[TokenScores]:
@@ -103,6 +107,21 @@ def split(clips: Sequence[ClipTree], size: int) -> list[list[ClipTree]]:
     return [list(clips[at : at + size]) for at in range(0, len(clips), size)]
 
 
+class PromptNumbers(NamedTuple):
+    """The prompts of this process's clips among those of all processes: their numbers, and all there are."""
+
+    numbers: list[int]
+    total: int
+
+
+def prompt_numbers(clips: Sequence[ClipTree]) -> PromptNumbers:
+    """Number the prompts of clips that all processes read together, in the clips' order. All must call it."""
+    asked = current().in_order((clip.place, len(clip.questions)) for clip in clips)
+    firsts = [0, *accumulate(asked)]
+    numbers = [n for clip in clips for n in range(firsts[clip.place], firsts[clip.place + 1])]
+    return PromptNumbers(numbers, firsts[-1])
+
+
 class Reader:
     """Reads drawn clips and puts them and their questions into trees."""
 
@@ -116,16 +135,22 @@ class Reader:
         self.encoder = ClipEncoder(policy, self.store, recipe.data.features_mb << 20)
 
     def read(self, drawn: Sequence[Drawn]) -> tuple[list[ClipTree], list[Skipped]]:
-        """Trees of the clips that could be read, and what could not. Never another clip in its place."""
+        """Trees of the clips that could be read, and what could not. Never another clip in its place.
+
+        With several processes: this one's share of the trees, and what none of them could read.
+        """
         trees, skipped = [], []
-        for clip, questions in drawn:
+        for at, (clip, questions) in current().share(drawn):
             try:
                 encoded = self.encoder.read(clip.file)
             except ClipError as error:
-                skipped.append(Skipped(str(clip.file), error.reason))
+                skipped.append((at, Skipped(str(clip.file), error.reason)))
                 continue
-            trees.append(_tree(clip, questions, self._prompts(questions, encoded)))
-        return trees, skipped
+            trees.append(_tree(clip, questions, self._prompts(questions, encoded), place=at))
+        gone = current().in_order((at, (at, skip)) for at, skip in skipped)
+        for tree in trees:
+            tree.place -= sum(at < tree.place for at, _ in gone)
+        return trees, [skip for _, skip in gone]
 
     def unseen(self, clip: ClipQuestions, questions: tuple[Question, ...]) -> ClipTree:
         """A tree that asks without showing the clip."""
@@ -134,17 +159,23 @@ class Reader:
     def _prompts(self, questions: Sequence[Question], encoded: ClipInput | None) -> list[Prompt]:
         return [build_prompt(self.policy, asked, encoded, self.template) for asked in questions]
 
-    def shuffled_prompts(self, clip: ClipTree, rng: np.random.Generator) -> list[Prompt]:
-        """The clip's prompts with its frames in a random order at unchanged times."""
+    def frame_count(self, clip: ClipTree) -> int:
+        """Frames that the clip is shown with."""
+        return len(self.store.get(clip.clip.file).rgb_THWC)
+
+    def shuffled_prompts(self, clip: ClipTree, order: npt.NDArray[np.int64]) -> list[Prompt]:
+        """The clip's prompts with its frames in another order at unchanged times."""
         rgb_THWC, times_T = self._frames(clip, clip.mirrored)
-        order = rng.permutation(len(rgb_THWC))
         return self._prompts(clip.questions, encode_clip(self.policy, rgb_THWC[order], times_T))
 
-    def mirror(self, clip: ClipTree) -> ClipTree:
-        """The clip as a mirror shows it, left and right exchanged in frames, questions and answers."""
+    def mirror(self, clip: ClipTree, place: int = 0) -> ClipTree:
+        """The clip as a mirror shows it, left and right exchanged in frames, questions and answers.
+
+        place: the new tree's.
+        """
         encoded = self.encoder.see(encode_clip(self.policy, *self._frames(clip, not clip.mirrored)))
         questions = tuple(mirror_question(question) for question in clip.questions)
-        return _tree(clip.clip, questions, self._prompts(questions, encoded), not clip.mirrored)
+        return _tree(clip.clip, questions, self._prompts(questions, encoded), not clip.mirrored, place)
 
     def _frames(
         self, clip: ClipTree, mirrored: bool
@@ -182,10 +213,14 @@ class Reader:
 
 
 def _tree(
-    clip: ClipQuestions, questions: tuple[Question, ...], prompts: Sequence[Prompt], mirrored: bool = False
+    clip: ClipQuestions,
+    questions: tuple[Question, ...],
+    prompts: Sequence[Prompt],
+    mirrored: bool = False,
+    place: int = 0,
 ) -> ClipTree:
     tree = TokenTree()
     root = tree.add(prompts[0].clip_ids, clip=prompts[0].clip)
     assert all(prompt.clip_ids == prompts[0].clip_ids for prompt in prompts), "one clip, one beginning"
     nodes = tuple(tree.add(prompt.question_ids, root) for prompt in prompts)
-    return ClipTree(clip, questions, tuple(prompts), tree, nodes, mirrored=mirrored)
+    return ClipTree(clip, questions, tuple(prompts), tree, nodes, mirrored=mirrored, place=place)

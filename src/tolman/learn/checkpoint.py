@@ -9,18 +9,21 @@ states are not stored because there are none: every random choice of a run is a 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
+
+from tolman.learn.processes import current
+from tolman.learn.sharding import gathered, is_split, load_whole, split_like, whole_state
+from tolman.policy.disk import disk_errors
 
 MANIFEST = "manifest.json"
 _STAGING = ".incomplete-"
@@ -34,27 +37,23 @@ def write_whole(target: Path, writer: Callable[[Path], None]) -> None:
     Raises OSError naming the path when the disk is full or not writable; then nothing is left behind.
     """
     staging = target.with_name(f"{_STAGING}{target.name}")
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        writer(staging)
-        manifest = {str(file.relative_to(staging)): _sha256(file) for file in _files(staging)}
-        (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for file in _files(staging):
-            _flush(file)
-        _flush(staging)
-        if target.exists():
-            shutil.rmtree(target)
-        staging.rename(target)
-        _flush(target.parent)
-    except (OSError, SafetensorError) as error:  # safetensors says no space in an error of its own
-        shutil.rmtree(staging, ignore_errors=True)
-        number = error.errno if isinstance(error, OSError) else errno.EIO
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OSError(number, f"checkpoint not written ({reason})", str(target)) from error
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with disk_errors("checkpoint", target):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            writer(staging)
+            manifest = {str(file.relative_to(staging)): _sha256(file) for file in _files(staging)}
+            (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            for file in _files(staging):
+                _flush(file)
+            _flush(staging)
+            if target.exists():
+                shutil.rmtree(target)
+            staging.rename(target)
+            _flush(target.parent)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
 
 
 def verify(folder: Path) -> None:
@@ -81,14 +80,19 @@ def save_step(
 ) -> Path:
     """Write the state after `step` finished steps and drop all but the newest `keep` checkpoints.
 
-    state: what the objective carries from step to step, in values JSON can hold.
+    state: what the objective carries from step to step, in values JSON can hold. All processes must call it;
+    the first writes, the same files whether weights are split over processes or not.
     """
     target = folder / f"step-{step:08d}"
+    weights = {name: whole_state(module) for name, module in modules.items()}
+    tensors, rest = _split(optimiser.state_dict())
+    if not current().first:
+        return target
 
     def writer(staging: Path) -> None:
-        for name, module in modules.items():
+        for name, tensors_of in weights.items():
+            module: Any = SimpleNamespace(state_dict=tensors_of.copy)  # all that save_model asks of one
             save_model(module, str(staging / _weights(name)))
-        tensors, rest = _split(optimiser.state_dict())
         save_file(tensors, staging / _OPTIMISER)
         saved = {"step": step, "modules": sorted(modules), "optimiser": rest, "objective": dict(state or {})}
         (staging / _STATE).write_text(json.dumps(saved), encoding="utf-8")
@@ -108,7 +112,8 @@ def load_step(
 ) -> int:
     """Restore weights, optimiser and the objective's `state` in place; returns the finished steps.
 
-    Raises ValueError for a damaged checkpoint or one of another model.
+    Each process takes its share where weights are split. Raises ValueError for a damaged checkpoint or one of
+    another model.
     """
     verify(checkpoint)
     saved = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
@@ -116,11 +121,20 @@ def load_step(
         raise ValueError(f"{checkpoint} holds {saved['modules']}, this run trains {sorted(modules)}")
     for name, module in modules.items():
         try:
-            load_model(module, checkpoint / _weights(name), device=device)
+            if is_split(module):
+                load_whole(module, load_file(checkpoint / _weights(name)))
+            else:
+                load_model(module, checkpoint / _weights(name), device=device)
         except RuntimeError as error:
             raise ValueError(f"{checkpoint} does not fit the model {name!r}: {error}") from error
     tensors = {name: value.clone() for name, value in load_file(checkpoint / _OPTIMISER).items()}
-    optimiser.load_state_dict(_joined(tensors, saved["optimiser"]))  # clones: the file may go, and its room
+    joined = _joined(tensors, saved["optimiser"])  # of clones: the file may go, and its room
+    trained = [weight for group in optimiser.param_groups for weight in group["params"]]
+    for number, entries in joined["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                entries[key] = split_like(value, trained[number])
+    optimiser.load_state_dict(joined)
     if state is not None:
         state.clear()
         state.update(saved["objective"])
@@ -137,7 +151,7 @@ def _split(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str,
     for number, entries in state["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{number}.{key}"] = value.contiguous()
+                tensors[f"{number}.{key}"] = gathered(value).contiguous()
             else:
                 scalars[f"{number}.{key}"] = value
     return tensors, {"scalars": scalars, "groups": state["param_groups"]}

@@ -26,6 +26,7 @@ from tolman.data.views import TokenLabels, read_views, token_labels
 from tolman.learn.clips import ClipStore
 from tolman.learn.corpus import Corpus, draw
 from tolman.learn.objective import Batch, LossOutput, Skipped
+from tolman.learn.processes import current
 from tolman.learn.recipe import Recipe
 from tolman.policy.forward import clip_features, hidden_states
 from tolman.policy.policy import Policy
@@ -41,11 +42,13 @@ LONGEST = 32
 
 
 class DensePart(NamedTuple):
-    """Clips that go through the model together, their labels, and the step's number of clips."""
+    """Clips that go through the model together, their labels, and the whole step's vision tokens and those of
+    them that show an item."""
 
     clips: Sequence[ClipInput]
     labels: Sequence[TokenLabels]
-    step_clips: int
+    tokens: int
+    items: int
 
 
 class Dense:
@@ -71,21 +74,23 @@ class Dense:
         size = self.recipe.batch
         drawn = draw(self.corpus.training, self.recipe.run.seed, step, size.clips, 1)
         clips, labels, skipped = [], [], []
-        for clip, _ in drawn:
+        for at, (clip, _) in current().share(drawn):
             try:
                 shot = self.store.get(clip.file)
             except ClipError as error:
-                skipped.append(Skipped(str(clip.file), error.reason))
+                skipped.append((at, Skipped(str(clip.file), error.reason)))
                 continue
             encoded = encode_clip(self.policy, shot.rgb_THWC, shot.times_T)
             clips.append(encoded)
             labels.append(self._labels(clip.file.stem, encoded))
+        masks = current().joined([entry.item_mask for entry in labels])
+        tokens, items = sum(map(len, masks)), int(sum(mask.sum() for mask in masks))
         step_size = size.micro_clips or max(len(clips), 1)
         parts = [
-            DensePart(clips[at : at + step_size], labels[at : at + step_size], len(clips))
+            DensePart(clips[at : at + step_size], labels[at : at + step_size], tokens, items)
             for at in range(0, len(clips), step_size)
         ]
-        return Batch(parts, samples=len(clips), skipped=skipped)
+        return Batch(parts, samples=len(masks), skipped=current().in_order(skipped))
 
     def _labels(self, name: str, clip: ClipInput) -> TokenLabels:
         merge = self.policy.patch_spec.merge
@@ -94,23 +99,25 @@ class Dense:
         return token_labels(views, CATEGORIES, (steps, height // merge, width // merge))
 
     def loss(self, part: DensePart) -> LossOutput:
-        """Sum of the heads' losses, averaged over the step's clips."""
+        """The part's share of the heads' losses, averaged over the step's tokens."""
         features = clip_features(self.policy.model, part.clips)
-        shown = self._shown_loss(torch.cat(features), part.labels)
+        shown = self._shown_loss(torch.cat(features), part)
         placed, hits = self._placed_loss(features, part)
-        share = len(part.clips) / part.step_clips
-        loss = (shown + self.placed_weight * placed) * share
-        metrics = {"loss_shown": float(shown.detach()) * share, "loss_placed": float(placed.detach()) * share}
+        loss = shown + self.placed_weight * placed
+        metrics = {"loss_shown": float(shown.detach()), "loss_placed": float(placed.detach())}
         tokens = sum(len(entry) for entry in features)
-        return LossOutput(loss, metrics | {"placed_accuracy": hits * share}, tokens)
+        return LossOutput(loss, metrics | {"placed_accuracy": hits}, tokens)
 
-    def _shown_loss(self, features: Tensor, labels: Sequence[TokenLabels]) -> Tensor:
-        wanted = np.concatenate([np.concatenate([entry.shown, entry.middle], axis=1) for entry in labels])
+    def _shown_loss(self, features: Tensor, part: DensePart) -> Tensor:
+        wanted = np.concatenate(
+            [np.concatenate([entry.shown, entry.middle], axis=1) for entry in part.labels]
+        )
         head = self.modules["dense_shown"]
         scores = head(features[:, : head.in_features].float())  # Qwen3-VL's deepstack features lie behind
         target = torch.from_numpy(wanted).to(scores)
         weight = torch.tensor(4.0, device=scores.device)  # most categories are absent from most tokens
-        return F.binary_cross_entropy_with_logits(scores, target, pos_weight=weight) * 20.0
+        total = F.binary_cross_entropy_with_logits(scores, target, pos_weight=weight, reduction="sum")
+        return total * (20.0 / (part.tokens * target.shape[1]))
 
     def _placed_loss(self, features: Sequence[Tensor], part: DensePart) -> tuple[Tensor, float]:
         trees = []
@@ -123,7 +130,7 @@ class Dense:
         states = hidden_states(self.policy.model, packed, features, layer=half)
         states = self.modules["dense_norm"](states.float())
         states = states[packed.mm_token_type_ids == 2]
-        where = self._where_loss(states, part.clips)
+        where = self._where_loss(states, part)
         scores = self.modules["dense_placed"](states)
         has = np.concatenate([entry.item_mask for entry in part.labels])
         if not has.any():
@@ -136,19 +143,18 @@ class Dense:
             mask
         ]
         x, y, kind = scores[mask].split([GRID, GRID, len(CATEGORIES)], dim=1)
-        loss = (
-            F.cross_entropy(x, cells[:, 0]) + F.cross_entropy(y, cells[:, 1]) + F.cross_entropy(kind, kinds)
-        )
+        wanted = ((x, cells[:, 0]), (y, cells[:, 1]), (kind, kinds))
+        loss = torch.stack([F.cross_entropy(*pair, reduction="sum") for pair in wanted]).sum() / part.items
         right = (x.argmax(1) == cells[:, 0]) & (y.argmax(1) == cells[:, 1])
-        return loss + where, float(right.float().mean())
+        return loss + where, float(right.float().sum()) / part.items
 
-    def _where_loss(self, states: Tensor, clips: Sequence[ClipInput]) -> Tensor:
+    def _where_loss(self, states: Tensor, part: DensePart) -> Tensor:
         """Of each token its step, row and column: the language model has to read them off its rotary
         positions before it can tell where in the room anything is."""
         merge = self.policy.patch_spec.merge
         places = [
             torch.cartesian_prod(torch.arange(t), torch.arange(h // merge), torch.arange(w // merge))
-            for t, h, w in (clip.grid_thw.tolist() for clip in clips)
+            for t, h, w in (clip.grid_thw.tolist() for clip in part.clips)
         ]
         wanted = torch.cat(places).to(states.device)
         if int(wanted.max()) >= LONGEST:
@@ -157,7 +163,8 @@ class Dense:
                 f"{LONGEST} at most: show fewer frames or smaller ones"
             )
         scores = self.modules["dense_where"](states).split(LONGEST, dim=1)
-        return sum((F.cross_entropy(axis, wanted[:, k]) for k, axis in enumerate(scores)), states.sum() * 0.0)
+        losses = [F.cross_entropy(axis, wanted[:, k], reduction="sum") for k, axis in enumerate(scores)]
+        return torch.stack(losses).sum() / part.tokens
 
 
 def make_dense(recipe: Recipe, policy: Policy, corpus: Corpus) -> Dense:

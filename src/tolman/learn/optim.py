@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tolman.learn.recipe import Optimiser
+from tolman.learn.sharding import local, whole
 
 
 def learning_rate(config: Optimiser, step: int, steps: int) -> float:
@@ -69,20 +70,22 @@ class StochasticAdamW(torch.optim.Optimizer):
                 if weight.grad is not None:
                     self._update(weight, group)
 
-    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
-        assert weight.grad is not None
-        state = self.state[weight]
+    def _update(self, whole_weight: Tensor, group: dict[str, Any]) -> None:
+        """Of a weight split over processes each updates its own share."""
+        assert whole_weight.grad is not None
+        state = self.state[whole_weight]
         if not state:
-            state["step"], state["mean"], state["square"] = 0, zeros(weight), zeros(weight)
+            state["step"], state["mean"], state["square"] = 0, zeros(whole_weight), zeros(whole_weight)
         state["step"] += 1
         (beta1, beta2), lr = group["betas"], group["lr"]
-        grad = weight.grad.float()
-        mean = state["mean"].float().lerp_(grad, 1 - beta1)
-        square = state["square"].float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        weight, grad = local(whole_weight), local(whole_weight.grad).float()
+        old_mean, old_square = local(state["mean"]), local(state["square"])
+        mean = old_mean.float().lerp_(grad, 1 - beta1)
+        square = old_square.float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         spread = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
         updated = weight.float() * (1 - lr * group["weight_decay"])
         updated.addcdiv_(mean, spread, value=-lr / (1 - beta1 ** state["step"]))
-        for target, value in ((state["mean"], mean), (state["square"], square), (weight, updated)):
+        for target, value in ((old_mean, mean), (old_square, square), (weight, updated)):
             target.copy_(round_stochastically(value) if target.dtype == torch.bfloat16 else value)
 
 
@@ -138,6 +141,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
     """Scale all gradients to a joint norm of at most `max_norm` (0: leave them); returns the norm before."""
     with_grad = [parameter for parameter in parameters if parameter.grad is not None]
     norm: Tensor = torch.nn.utils.get_total_norm([p.grad for p in with_grad if p.grad is not None])
+    norm = whole(norm)
     if max_norm:
         torch.nn.utils.clip_grads_with_norm_(with_grad, max_norm, norm)
     return float(norm)

@@ -28,6 +28,7 @@ from tolman.learn.corpus import Corpus, draw
 from tolman.learn.loss import sequence_sums
 from tolman.learn.loss.preference import kto_baseline
 from tolman.learn.objective import Batch, LossOutput, Skipped, precision
+from tolman.learn.processes import current
 from tolman.learn.recipe import Recipe, make_loss
 from tolman.policy.policy import Policy
 
@@ -94,7 +95,7 @@ class Dpo(Preference):
             for index, question in enumerate(clip.questions):
                 for text in read_pair(question):
                     clip.add_completion(index, self.reader.text_ids(text))
-        pairs = sum(len(clip.questions) for clip in clips)
+        pairs = sum(current().gather(sum(len(clip.questions) for clip in clips)))
         parts = [
             PreferencePart(part, pairs, [True, False] * sum(len(clip.questions) for clip in part))
             for part in split(clips, self.recipe.batch.micro_clips)
@@ -135,11 +136,15 @@ class Kto(Preference):
         """Hang every drawn question's completion below it and estimate the reference point."""
         clips, skipped = self._read(step)
         judged = [self._judged(clip) for clip in clips]
-        kl = self._reference_point(clips, [entry.token_ids for of_clip in judged for entry in of_clip])
+        completions = current().in_order(
+            (clip.place, [entry.token_ids for entry in of_clip])
+            for clip, of_clip in zip(clips, judged, strict=True)
+        )
+        kl = self._reference_point(clips, completions)
         for clip, of_clip in zip(clips, judged, strict=True):
             for index, entry in enumerate(of_clip):
                 clip.add_completion(index, entry.token_ids)
-        count = sum(len(of_clip) for of_clip in judged)
+        count = sum(map(len, completions))
         verdicts = iter([entry.desirable for of_clip in judged for entry in of_clip])
         parts = [
             PreferencePart(part, count, [next(verdicts) for clip in part for _ in clip.questions], kl)
@@ -152,10 +157,14 @@ class Kto(Preference):
         return [_Judged(self.reader.text_ids(verdict.completion), verdict.desirable) for verdict in verdicts]
 
     @torch.no_grad()
-    def _reference_point(self, clips: Sequence[ClipTree], completions: list[list[int]]) -> float:
-        if len(completions) < 2:
+    def _reference_point(self, clips: Sequence[ClipTree], completions: list[list[list[int]]]) -> float:
+        """clips: this process's. completions: of all processes' clips, the tokens."""
+        flat = [token_ids for of_clip in completions for token_ids in of_clip]
+        if len(flat) < 2:
             return 0.0
-        mismatched = iter([*completions[1:], completions[0]])
+        in_order = iter([*flat[1:], flat[0]])
+        shifted = [[next(in_order) for _ in of_clip] for of_clip in completions]
+        mismatched = iter([token_ids for clip in clips for token_ids in shifted[clip.place]])
         ratios = []
         for part in split(clips, self.recipe.batch.micro_clips):
             bare = [clip.bare() for clip in part]
@@ -164,8 +173,8 @@ class Kto(Preference):
                     clip.add_completion(index, next(mismatched))
             with precision(self.recipe, self.policy):
                 ratios.append(self._log_ratios(bare))
-        own, reference = zip(*ratios, strict=True)
-        return kto_baseline(torch.cat(own), torch.cat(reference))
+        pairs = current().joined([pair for of_part in ratios for pair in torch.stack(of_part, 1).tolist()])
+        return kto_baseline(*torch.tensor(pairs).unbind(1))
 
     def loss(self, part: PreferencePart) -> LossOutput:
         """The part's share; reward_desirable, reward_undesirable: sums of implicit rewards over the step's

@@ -18,6 +18,7 @@ from tolman.learn.sections import (
     BatchSize,
     BonusPart,
     Data,
+    Distributed,
     Filter,
     Loss,
     Model,
@@ -35,17 +36,17 @@ from tolman.reward.compose import Composed, Part
 from tolman.reward.registry import REWARDS
 
 __all__ = [
-    "Advantage", "BatchSize", "BonusPart", "Data", "Filter", "Loss", "Model", "Objective", "Optimiser",
-    "Recipe", "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe", "make_advantage",
-    "make_bonuses", "make_loss", "make_rewards", "parse_recipe", "parse_selection", "read_table",
-    "recipe_to_toml",
+    "Advantage", "BatchSize", "BonusPart", "Data", "Distributed", "Filter", "Loss", "Model", "Objective",
+    "Optimiser", "Recipe", "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe",
+    "make_advantage", "make_bonuses", "make_loss", "make_rewards", "parse_recipe", "parse_selection",
+    "read_table", "recipe_to_toml",
 ]  # fmt: skip
 
 T = TypeVar("T")
 _TABLES: dict[str, type] = {
     "run": Run, "model": Model, "data": Data, "objective": Objective, "optimiser": Optimiser,
     "batch": BatchSize, "loss": Loss, "sampling": Sampling, "advantage": Advantage,
-    "filter": Filter,
+    "filter": Filter, "distributed": Distributed,
 }  # fmt: skip
 _LISTS: dict[str, type] = {"rewards": RewardPart, "bonuses": BonusPart}
 
@@ -88,6 +89,7 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
     _check_objective(recipe, table, source)
     _check_loss(recipe, source)
     _check_filter(recipe, source)
+    _check_trackers(recipe.run, source)
     if recipe.optimiser.warmup > recipe.run.steps:
         warmup, steps = recipe.optimiser.warmup, recipe.run.steps
         raise ValueError(f"{source}: optimiser.warmup is {warmup}, more than run.steps, which is {steps}")
@@ -205,6 +207,16 @@ def _check_filter(recipe: Recipe, source: str) -> None:
         raise ValueError(f"{source}: filter.bounds is {rule.bounds!r}, but filter.of names no reward")
     if not rule.bounds[0] < rule.bounds[1]:
         raise ValueError(f"{source}: filter.bounds must ascend, got {rule.bounds!r}")
+
+
+def _check_trackers(run: Run, source: str) -> None:
+    """Each tracker once, and a project only where one of them files runs under it."""
+    if doubled := [name for name in run.trackers if run.trackers.count(name) > 1]:
+        raise ValueError(f"{source}: run.trackers lists {doubled[0]!r} twice")
+    if run.project != Run.project and not {"wandb", "trackio"} & set(run.trackers):
+        raise ValueError(
+            f"{source}: run.project is {run.project!r}, but run.trackers names neither wandb nor trackio"
+        )
 
 
 def make_rewards(recipe: Recipe | Selection, source: str = "recipe") -> Composed:

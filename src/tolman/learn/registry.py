@@ -1,4 +1,4 @@
-"""What a recipe can name: objectives, losses and advantages. Torch is imported only when one is built.
+"""What a recipe can name: objectives, losses, advantages, trackers. Torch is imported only when one is built.
 
 A new method adds a line here and at most one small file beside this one.
 """
@@ -97,6 +97,13 @@ OBJECTIVES: dict[str, Entry] = {
         frozenset({"bonuses", "filter"}),
         ("policy_gradient", "gspo", "tw_grpo", "reg_grpo"),
     ),
+    "review": Entry(
+        "tolman.learn.review:make_review",
+        frozenset({"loss", "sampling", "rewards", "advantage"}),
+        frozenset({"filter"}),
+        ("policy_gradient",),
+        options={"frames": 0, "sufficiency": 0.3},
+    ),
     "dpo": Entry("tolman.learn.preference:make_dpo", frozenset({"loss"}), losses=("dpo",)),
     "kto": Entry("tolman.learn.preference:make_kto", frozenset({"loss"}), losses=("kto",)),
 }
@@ -114,6 +121,13 @@ ADVANTAGES: dict[str, type[Advantage]] = {
     "duality": Duality,
     "per_segment": PerSegment,
 }
+
+TRACKERS: dict[str, str] = {
+    "tensorboard": "tolman.learn.trackers:TensorBoard",
+    "wandb": "tolman.learn.trackers:Wandb",
+    "trackio": "tolman.learn.trackers:Trackio",
+}
+"""`module:class` of a `tolman.learn.trackers.Tracker`; the names are those of the packages they need, too."""
 
 BONUSES: dict[str, type[bonus.Bonus]] = {
     "temporal": bonus.TemporalBonus,

@@ -19,18 +19,21 @@ from torch import Tensor, nn
 
 from tolman.learn.batching import (
     ClipTree,
+    PromptNumbers,
     Reader,
     flat_log_probs,
     frozen_copy,
     frozen_log_probs,
+    prompt_numbers,
     split,
     tree_scores_of,
 )
-from tolman.learn.corpus import Corpus, draw
+from tolman.learn.corpus import Corpus, Drawn, draw
 from tolman.learn.divergence import group_divergence
 from tolman.learn.filtering import passes, redraw
 from tolman.learn.loss import BatchCount, Tokens, divisors
 from tolman.learn.objective import Batch, LossOutput, Skipped, precision
+from tolman.learn.processes import current
 from tolman.learn.recipe import Recipe, make_advantage, make_bonuses, make_loss, make_rewards
 from tolman.learn.registry import LOSSES
 from tolman.learn.rollout import (
@@ -43,7 +46,7 @@ from tolman.learn.rollout import (
     weigh_step,
 )
 from tolman.learn.seeds import generator, stream_seed
-from tolman.policy.generate import Sample, generate
+from tolman.policy.generate import Sample, draw_uniforms, generate
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt
 
@@ -57,11 +60,15 @@ class Fixed(NamedTuple):
 
 
 class Redrawn(NamedTuple):
-    """What came in place of dropped groups. kept_mask: True for a group to train on, the step's own first."""
+    """What came in place of dropped groups.
+
+    clips: this process's; graded: of all processes' clips. kept_mask: True for a group to train on, the
+    step's own first.
+    """
 
     clips: list[ClipTree]
     skipped: list[Skipped]
-    graded: list[GradedGroup]
+    graded: list[list[GradedGroup]]
     kept_mask: list[bool]
 
 
@@ -69,7 +76,8 @@ class Redrawn(NamedTuple):
 class RlPart:
     """Trees with the trained completions as leaves and the counts of the whole update.
 
-    fixed: computed before the first of several updates; None where there is one update, which computes it.
+    fixed: computed before the first update where there are several or a loss wants the group's distributions;
+    None where the one update computes it.
     """
 
     clips: list[ClipTree]
@@ -78,7 +86,11 @@ class RlPart:
 
 
 class Rl:
-    """Rewards over sampled groups."""
+    """Rewards over sampled groups.
+
+    With several processes each samples and grades its own clips' completions; the graded groups of all are
+    exchanged, so that every process weighs the same step and trains on its clips of it.
+    """
 
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
         assert recipe.loss is not None
@@ -99,48 +111,55 @@ class Rl:
         drawn = draw(self.corpus.training, run.seed, step, size.clips, size.questions_per_clip)
         clips, skipped = self.reader.read(drawn)
         if self.advantage.mirrored:
-            clips = [*clips, *(self.reader.mirror(clip) for clip in clips)]
-        graded, kept_mask = self._grade(clips, step), [True] * sum(len(clip.questions) for clip in clips)
-        filtered: dict[str, float] = {}
+            readable = len(drawn) - len(skipped)
+            clips = [*clips, *(self.reader.mirror(clip, readable + clip.place) for clip in clips)]
+        graded = self._grade(clips, step)
+        asked = sum(map(len, graded))
+        kept_mask, filtered = [True] * asked, {}
         if self.recipe.filter is not None:
-            asked = len(graded)
-            more = self._redraw(clips, graded, step)
+            more = self._redraw(drawn, skipped, graded, step)
             clips, skipped = [*clips, *more.clips], [*skipped, *more.skipped]
             graded, kept_mask = [*graded, *more.graded], more.kept_mask
-            filtered = {"dropped": float(kept_mask.count(False)), "redrawn": float(len(graded) - asked)}
-        flat = weigh_step(graded, self.advantage, kept_mask)
+            redrawn = len(kept_mask) - asked
+            filtered = {"dropped": float(kept_mask.count(False)), "redrawn": float(redrawn)}
+        flat = weigh_step([entry for of_clip in graded for entry in of_clip], self.advantage, kept_mask)
         in_order = iter(flat)
-        rollouts = [[next(in_order) for _ in clip.questions] for clip in clips]
+        rollouts = [[next(in_order) for _ in of_clip] for of_clip in graded]
         updates = [list(self._parts(*some)) for some in self._minibatches(clips, rollouts)]
         return Batch(
             [part for update in updates for part in update],
             samples=sum(len(rollout.samples) for rollout in flat),
             skipped=skipped,
             metrics=rollout_metrics(flat) | filtered,
-            rows=[row for rollout in flat for row in rollout_rows(rollout)],
+            rows=[row for rollout in flat for row in rollout_rows(rollout)] if current().first else [],
             updates=updates * self.sampling.epochs,
         )
 
-    def _redraw(self, clips: Sequence[ClipTree], graded: Sequence[GradedGroup], step: int) -> Redrawn:
+    def _redraw(
+        self, drawn: Sequence[Drawn], skipped: Sequence[Skipped], graded: list[list[GradedGroup]], step: int
+    ) -> Redrawn:
         """Other clips in place of the groups that the filter drops, up to its number of times."""
         rule, run = self.recipe.filter, self.recipe.run
         assert rule is not None
-        found = Redrawn([], [], [], [self._passes(entry) for entry in graded])
-        wanted = len(graded)
-        taken = {clip.clip.name for clip in clips}
+        found = Redrawn([], [], [], [self._passes(entry) for of_clip in graded for entry in of_clip])
+        wanted = len(found.kept_mask)
+        unreadable = {skip.path for skip in skipped}
+        taken = {entry.clip.name for entry in drawn if str(entry.clip.file) not in unreadable}
         for attempt in range(1, rule.redraws + 1):
             missing = wanted - found.kept_mask.count(True)
             seed = stream_seed(run.seed, step, f"redraw {attempt}")
-            drawn = redraw(self.corpus.training, taken, missing, self.recipe.batch.questions_per_clip, seed)
-            if not drawn:
+            others = redraw(self.corpus.training, taken, missing, self.recipe.batch.questions_per_clip, seed)
+            if not others:
                 break
-            taken |= {entry.clip.name for entry in drawn}
-            others, skipped = self.reader.read(drawn)
-            more = self._grade(others, step, f" {attempt}")
-            found.clips.extend(others)
-            found.skipped.extend(skipped)
+            taken |= {entry.clip.name for entry in others}
+            clips, gone = self.reader.read(others)
+            more = self._grade(clips, step, f" {attempt}")
+            for clip in clips:
+                clip.place += len(graded) + len(found.graded)
+            found.clips.extend(clips)
+            found.skipped.extend(gone)
             found.graded.extend(more)
-            found.kept_mask.extend(self._passes(entry) for entry in more)
+            found.kept_mask.extend(self._passes(entry) for of_clip in more for entry in of_clip)
         return found
 
     def _passes(self, entry: GradedGroup) -> bool:
@@ -152,66 +171,83 @@ class Rl:
 
     def _minibatches(
         self, clips: list[ClipTree], rollouts: list[list[Rollout]]
-    ) -> Iterator[tuple[list[ClipTree], list[list[Rollout]]]]:
-        """Shares of the step's clips, the clips of a share together in one update."""
-        share = max(1, -(-len(clips) // self.sampling.minibatches))
-        for at in range(0, len(clips), share):
-            yield clips[at : at + share], rollouts[at : at + share]
+    ) -> Iterator[tuple[list[ClipTree], list[list[Rollout]], list[list[Rollout]]]]:
+        """Shares of the step's clips, the clips of a share together in one update: this process's clips, what
+        became of them, and what became of all clips of the share."""
+        share = max(1, -(-len(rollouts) // self.sampling.minibatches))
+        for at in range(0, len(rollouts), share):
+            own = [clip for clip in clips if at <= clip.place < at + share]
+            yield own, [rollouts[clip.place] for clip in own], rollouts[at : at + share]
 
-    def _parts(self, clips: list[ClipTree], rollouts: list[list[Rollout]]) -> Iterator[RlPart]:
+    def _parts(
+        self, clips: list[ClipTree], rollouts: list[list[Rollout]], counted: list[list[Rollout]]
+    ) -> Iterator[RlPart]:
         """Parts of one update, counted over all its graded completions."""
         lengths = [
-            len(sample.token_ids)
-            for group in rollouts
+            length
+            for group in counted
             for rollout in group
             if not rollout.dropped
             for sample, graded in zip(rollout.samples, rollout.graded_mask_G, strict=True)
             if graded
+            for length in self._lengths(sample)
         ]
         count = BatchCount(len(lengths), sum(lengths), self.sampling.max_new_tokens)
         for part in split(self._grow(clips, rollouts), self.recipe.batch.micro_clips):
             fixed = None
-            if self.sampling.updates > 1:
+            if self.sampling.updates > 1 or LOSSES[self.loss_config.name].divergence:
                 with precision(self.recipe, self.policy):
-                    fixed = self._fix(part, on_policy=False)
+                    fixed = self._fix(part, on_policy=self.sampling.updates == 1)
             yield RlPart(part, count, fixed)
 
-    def _grade(self, clips: Sequence[ClipTree], step: int, attempt: str = "") -> list[GradedGroup]:
-        """Per clip, per question: a graded group. attempt: tells the random streams of a step apart."""
+    def _grade(self, clips: Sequence[ClipTree], step: int, attempt: str = "") -> list[list[GradedGroup]]:
+        """Per clip, of all processes, and per question: a graded group. attempt: tells the random streams of
+        a step apart."""
         shuffles = max([self.advantage.shuffled, *(bonus.shuffled for bonus in self.bonuses)])
         self.policy.model.eval()
+        among = prompt_numbers(clips)
         ordered = self._sample(
-            [clip.prompts for clip in clips], self.sampling.group, step, f"rollout{attempt}"
+            [clip.prompts for clip in clips], self.sampling.group, among, step, f"rollout{attempt}"
         )
         if shuffles:
-            rng = np.random.default_rng(stream_seed(self.recipe.run.seed, step, f"shuffle{attempt}"))
-            prompts = [self.reader.shuffled_prompts(clip, rng) for clip in clips]
-            shuffled = self._sample(prompts, shuffles, step, f"shuffled rollout{attempt}")
+            prompts = self._shuffled(clips, step, f"shuffle{attempt}")
+            shuffled = self._sample(prompts, shuffles, among, step, f"shuffled rollout{attempt}")
         else:
             shuffled = [[[] for _ in clip.prompts] for clip in clips]
         questions = [question for clip in clips for question in clip.questions]
         samples = [group for of_clip in ordered for group in of_clip]
         others = [group for of_clip in shuffled for group in of_clip]
-        sampled = map(Sampled, questions, samples, others, self._pairs(len(questions)))
-        return [
-            grade_group(one, self.composed, self.bonuses, self.advantage, self._decode) for one in sampled
-        ]
+        sampled = map(Sampled, questions, samples, others, self._pairs(among))
+        graded = iter(
+            [grade_group(one, self.composed, self.bonuses, self.advantage, self._decode) for one in sampled]
+        )
+        return current().in_order((clip.place, [next(graded) for _ in clip.questions]) for clip in clips)
 
-    def _pairs(self, prompts: int) -> list[int | None]:
-        """For each prompt of the step the index of its mirrored twin: the clips come before their mirrors."""
+    def _shuffled(self, clips: Sequence[ClipTree], step: int, purpose: str) -> list[list[Prompt]]:
+        """The clips' prompts with their frames in random orders."""
+        rng = np.random.default_rng(stream_seed(self.recipe.run.seed, step, purpose))
+        frames = current().in_order((clip.place, self.reader.frame_count(clip)) for clip in clips)
+        orders = [rng.permutation(count) for count in frames]
+        return [self.reader.shuffled_prompts(clip, orders[clip.place]) for clip in clips]
+
+    def _pairs(self, prompts: PromptNumbers) -> list[int | None]:
+        """For each prompt the number of its mirrored twin: the clips come before their mirrors."""
         if not self.advantage.mirrored:
-            return [None] * prompts
-        return [(index + prompts // 2) % prompts for index in range(prompts)]
+            return [None] * len(prompts.numbers)
+        return [(number + prompts.total // 2) % prompts.total for number in prompts.numbers]
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self.policy.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text
 
     def _sample(
-        self, prompts: Sequence[Sequence[Prompt]], group: int, step: int, purpose: str
+        self, prompts: Sequence[Sequence[Prompt]], group: int, among: PromptNumbers, step: int, purpose: str
     ) -> list[list[list[Sample]]]:
-        """`group` completions of every prompt, nested as the prompts are."""
+        """`group` completions of every prompt, nested as the prompts are; what is drawn for a prompt depends
+        on its number among the step's, not on who samples it."""
         config = self.sampling
+        random = generator(self.recipe.run.seed, step, purpose)
+        uniforms = draw_uniforms(among.total, group, config.max_new_tokens, random)
         flat = generate(
             self.policy,
             [prompt for of_clip in prompts for prompt in of_clip],
@@ -220,7 +256,7 @@ class Rl:
             temperature=config.temperature,
             top_p=config.top_p,
             top_k=config.top_k,
-            generator=generator(self.recipe.run.seed, step, purpose),
+            uniforms=uniforms.view(among.total, group, config.max_new_tokens)[among.numbers].flatten(0, 1),
         )
         groups = iter(flat)
         return [[next(groups) for _ in of_clip] for of_clip in prompts]
@@ -237,8 +273,16 @@ class Rl:
                     continue
                 for g, sample in enumerate(rollout.samples):
                     if rollout.graded_mask_G[g]:
-                        clip.add_completion(index, sample.token_ids, rollout.token_advantages(g))
+                        self._hang(clip, index, sample, rollout.token_advantages(g))
         return [clip for clip in clips if clip.completion_nodes]
+
+    def _lengths(self, sample: Sample) -> list[int]:
+        """Tokens of each completion that `_hang` makes of it."""
+        return [len(sample.token_ids)]
+
+    def _hang(self, clip: ClipTree, question: int, sample: Sample, advantages: Sequence[float]) -> None:
+        """Hang one completion below its question."""
+        clip.add_completion(question, sample.token_ids, advantages)
 
     def loss(self, part: RlPart) -> LossOutput:
         """The part's share of the loss."""

@@ -195,12 +195,13 @@ def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:
 def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Means over a step's completions; a mean over nothing is left out rather than called 0.
 
-    reward, reward/<part>: means over graded completions; reward_std: mean over groups of the std within;
-    reward_std/<part>: std over all. map_drawn: share with a map inside the thought that parses strictly.
-    zero_signal: share of groups without a preference. ungraded: completions without a grade. entropy: mean of
-    -log p over sampled tokens, one draw's estimate of the entropy in nats of the sampling distribution.
-    truncation, with top-p or top-k: mean over sampled tokens of their log-probability where they were drawn
-    from minus the one that the loss sees (both at the recipe's temperature).
+    reward, reward/<part>: means over graded completions; reward_best, reward_std: means over groups of the
+    best within and of the std within; reward_std/<part>: std over all. groups: how many. map_drawn: share
+    with a map inside the thought that parses strictly. zero_signal: share of groups without a preference.
+    ungraded: completions without a grade. entropy: mean of -log p over sampled tokens, one draw's estimate of
+    the entropy in nats of the sampling distribution. truncation, with top-p or top-k: mean over sampled
+    tokens of their log-probability where they were drawn from minus the one that the loss sees (both at the
+    recipe's temperature).
     """
     if not rollouts:
         return {}
@@ -212,6 +213,7 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "completion_length": tokens / len(samples),
         "finished": float(np.mean([sample.finished for sample in samples])),
         "map_drawn": float(np.mean([text is not None and parse_map(text).map is not None for text in maps])),
+        "groups": float(len(rollouts)),
         "zero_signal": float(np.mean([not rollout.signal for rollout in rollouts])),
         "ungraded": float(np.isnan(rewards).sum()),
         "entropy": -float(sum(float(sample.log_probs.sum()) for sample in samples)) / max(tokens, 1),
@@ -222,6 +224,8 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if gaps:
         metrics["truncation"] = float(sum(float(gap.sum()) for gap in gaps)) / max(tokens, 1)
     _mean(metrics, "reward", rewards)
+    best = [rollout.rewards_G[rollout.graded_mask_G].max(initial=-np.inf) for rollout in rollouts]
+    _mean(metrics, "reward_best", np.array([value for value in best if np.isfinite(value)]))
     spread = [np.std(rollout.rewards_G[rollout.graded_mask_G], ddof=1) for rollout in rollouts
               if rollout.graded_mask_G.sum() > 1]  # fmt: skip
     _mean(metrics, "reward_std", np.array(spread))

@@ -1,4 +1,4 @@
-"""The run folder: recipe.toml, metrics.jsonl, rollouts.jsonl, skipped.jsonl, checkpoints/.
+"""The run folder: recipe.toml, metrics.jsonl, rollouts.jsonl, skipped.jsonl, trackers.json, checkpoints/.
 
 Every row carries the step it belongs to (1-based), so that a resumed run can cut off what was written after
 its checkpoint and no row is doubled.
@@ -19,9 +19,11 @@ from tolman.learn.recipe import Recipe, parse_recipe, parse_selection, recipe_to
 from tolman.learn.sections import Selection
 
 METRICS, ROLLOUTS, SKIPPED = "metrics.jsonl", "rollouts.jsonl", "skipped.jsonl"
+TRACKED = "trackers.json"
 _FREE_TO_CHANGE = {
     "run.out", "run.threads", "run.checkpoint_every", "run.keep", "run.device", "run.max_skipped",
-    "data.isolate",
+    "data.isolate", "run.trackers", "run.project", "run.hardware", "distributed.shard",
+    "distributed.timeout",
 }  # fmt: skip
 
 
@@ -37,7 +39,8 @@ class RunFolder:
         if (self.path / METRICS).exists() or self.checkpoints.exists():
             raise ValueError(f"run {self.path} exists; continue it with resume, or give another run.name")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._replace("recipe.toml", recipe_to_toml(recipe))  # first: what has a recipe can be resumed
+        self.replace("recipe.toml", recipe_to_toml(recipe))  # first: what has a recipe can be resumed
+        (self.path / TRACKED).unlink(missing_ok=True)
         self.checkpoints.mkdir()
         for name in (METRICS, ROLLOUTS, SKIPPED):
             (self.path / name).touch()
@@ -45,9 +48,8 @@ class RunFolder:
     def check_same(self, recipe: Recipe | Selection) -> None:
         """Before resuming: the recipe must be the one the run began with.
 
-        What changes no weight (output folder, threads, checkpoint rhythm, device, where clips are decoded)
-        may differ.
-        Raises ValueError naming the first key that differs, or that there is no run.
+        What changes no weight (output folder, threads, checkpoint rhythm, device, where clips are decoded,
+        trackers) may differ. Raises ValueError naming the first key that differs, or that there is no run.
         """
         file = self.path / "recipe.toml"
         if not file.is_file():
@@ -61,7 +63,7 @@ class RunFolder:
                     f"cannot resume {self.path}: {key} was {before.get(key)!r}, is {now.get(key)!r}; "
                     "a resumed run keeps its recipe (start another run to change it)"
                 )
-        self._replace("recipe.toml", recipe_to_toml(recipe))
+        self.replace("recipe.toml", recipe_to_toml(recipe))
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows to a .jsonl of the run; NaN and infinity become null, which JSON can hold.
@@ -87,7 +89,7 @@ class RunFolder:
         """Drop every row after `step`, and a last line that a kill cut in half."""
         for name in (METRICS, ROLLOUTS, SKIPPED):
             kept = [line for line, row in self._lines(name) if row["step"] <= step]
-            self._replace(name, "".join(f"{line}\n" for line in kept))
+            self.replace(name, "".join(f"{line}\n" for line in kept))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """All whole rows of a .jsonl of the run."""
@@ -108,7 +110,8 @@ class RunFolder:
         whole = text[: text.rfind("\n") + 1]  # what follows the last newline was being written at the kill
         return [(line, json.loads(line)) for line in whole.split("\n") if line]
 
-    def _replace(self, name: str, text: str) -> None:
+    def replace(self, name: str, text: str) -> None:
+        """Write a file of the run whole or not at all. Raises OSError."""
         staging = self.path / f".{name}.incomplete"
         with staging.open("w", encoding="utf-8") as stream:
             stream.write(text)

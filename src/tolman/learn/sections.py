@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tolman.learn.config import knob
-from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, NORMALISE, OBJECTIVES
+from tolman.learn.hardware import HARDWARE
+from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, NORMALISE, OBJECTIVES, TRACKERS
 
 TRAINABLE = ("all", "text", "vision", "text+merger")
 
@@ -37,6 +38,14 @@ class Run:
     """CPU threads torch may use; 0 leaves torch's own choice."""
     device: str = knob("cpu")
     """Torch device of the policy (`cpu`, `cuda`, `cuda:1`)."""
+    hardware: str = knob("", choices=("", *HARDWARE))
+    """Machine whose published peak `mfu` in metrics.jsonl refers to, as `tolman plan` names it; empty: no
+    `mfu`."""
+    trackers: tuple[str, ...] = knob((), choices=TRACKERS)
+    """Where the rows of metrics.jsonl go as well: `tensorboard` (the run folder's tensorboard/), `wandb`
+    (W&B; WANDB_MODE=offline keeps it in the run folder), `trackio`. Each needs the package of its name."""
+    project: str = knob("tolman")
+    """Project that W&B and trackio file the run under."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +267,18 @@ class BatchSize:
 
 
 @dataclass(frozen=True)
+class Distributed:
+    """Several processes, started by torchrun; one alone has nobody to wait for and nothing to split."""
+
+    shard: str = knob("none", choices=("none", "full"))
+    """`none`: every process holds the whole policy, its gradients and moments. `full`: each holds its share
+    of them (FSDP2); less memory, more exchange."""
+    timeout: float = knob(600.0, above=0)
+    """Seconds that a process waits for the others before the run ends with an error. Longer than sampling,
+    reading or a checkpoint may keep one of them."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe; optional sections are None where the objective does not read them."""
 
@@ -273,6 +294,7 @@ class Recipe:
     bonuses: tuple[BonusPart, ...] = ()
     advantage: Advantage | None = None
     filter: Filter | None = None
+    distributed: Distributed = Distributed()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ import torch
 
 from tolman.data.files import write_lines
 from tolman.data.rows import write_questions
-from tolman.learn.batching import ClipTree, Reader
+from tolman.learn.batching import ClipTree, Reader, prompt_numbers
 from tolman.learn.corpus import ClipQuestions, Corpus, Drawn, check_gold, load_corpus
 from tolman.learn.filtering import count_reasons, select_rows
+from tolman.learn.processes import current, own_device
 from tolman.learn.recipe import make_rewards
 from tolman.learn.run_folder import METRICS, ROLLOUTS, SKIPPED, RunFolder
 from tolman.learn.sections import Selection
 from tolman.learn.seeds import generator
 from tolman.learn.stages import ROWS, folder_of
-from tolman.policy.generate import generate
+from tolman.policy.generate import draw_uniforms, generate
 from tolman.policy.load import load_policy
 from tolman.policy.policy import Policy
 
@@ -45,16 +47,14 @@ def select(
     no row is left; OSError when the disk cannot be written.
     """
     folder = RunFolder(folder_of(selection))
-    rewards = make_rewards(selection)
+    rewards, processes = make_rewards(selection), current()
     corpus = check_gold(load_corpus(selection.data), rewards, drop=selection.data.drop_bad_gold)
-    if resume:
-        folder.check_same(selection)
-    else:
-        folder.start(selection)
-    if (folder.path / ROWS).is_file():
+    if processes.first:
+        folder.check_same(selection) if resume else folder.start(selection)
+    if processes.from_first((folder.path / ROWS).is_file):
         return folder.path
     run = selection.run
-    policy = load_policy(selection.model.path, device=run.device, dtype=selection.model.dtype)
+    policy = load_policy(selection.model.path, device=own_device(run.device), dtype=selection.model.dtype)
     policy.model.requires_grad_(False).eval()
     threads = torch.get_num_threads()
     try:
@@ -62,7 +62,9 @@ def select(
         _sample_all(selection, folder, policy, corpus, progress or (lambda row: None))
     finally:
         torch.set_num_threads(threads)
-    _write_rows(selection, folder, corpus)
+    if processes.first:
+        _write_rows(selection, folder, corpus)
+    processes.wait()
     return folder.path
 
 
@@ -71,15 +73,16 @@ def _sample_all(
 ) -> None:
     batches = list(_batches(corpus.training, selection.batch.clips, selection.batch.questions_per_clip))
     reader, rewards = Reader(selection, policy), make_rewards(selection)
-    done = max((int(row["step"]) for row in folder.rows(METRICS)), default=0)
-    folder.truncate(done)
+    processes = current()
+    done, unreadable = processes.from_first(partial(_begun, folder))
     allowed = math.floor(selection.run.max_skipped * len(corpus.training))
     for step, batch in enumerate(batches[done:], start=done + 1):
         began = time.perf_counter()
         clips, skipped = reader.read(batch)
-        folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in skipped))
-        unreadable = {row["path"] for row in folder.rows(SKIPPED)} if skipped else set()
-        if len(unreadable) > allowed:
+        if processes.first:
+            folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in skipped))
+        unreadable |= {skip.path for skip in skipped}
+        if skipped and len(unreadable) > allowed:
             raise ValueError(
                 f"{len(unreadable)} clips cannot be read, {allowed} are allowed (run.max_skipped); the last "
                 f"one: {skipped[-1].path}: {skipped[-1].reason}. All are listed in {folder.path / SKIPPED}"
@@ -90,12 +93,20 @@ def _sample_all(
             row["rewards"] = {
                 name: {"value": graded.value, "reason": graded.reason} for name, graded in verdicts.items()
             }
-        folder.append(ROLLOUTS, rows)
-        folder.flush()
-        seconds = time.perf_counter() - began
+        rows = processes.in_order((row.pop("place"), row) for row in rows)
         metrics = {"step": step, "steps": len(batches), "samples": len(rows), "skipped": len(skipped)}
-        folder.append(METRICS, [metrics | {"seconds": seconds}])
-        progress(metrics)
+        if processes.first:
+            folder.append(ROLLOUTS, rows)
+            folder.flush()
+            folder.append(METRICS, [metrics | {"seconds": time.perf_counter() - began}])
+            progress(metrics)
+
+
+def _begun(folder: RunFolder) -> tuple[int, set[str]]:
+    """Batches that are done, and the clips that could not be read in them; rows after them are cut off."""
+    done = max((int(row["step"]) for row in folder.rows(METRICS)), default=0)
+    folder.truncate(done)
+    return done, {row["path"] for row in folder.rows(SKIPPED)}
 
 
 def _batches(clips: Sequence[ClipQuestions], size: int, per_clip: int) -> Iterator[list[Drawn]]:
@@ -110,9 +121,13 @@ def _batches(clips: Sequence[ClipQuestions], size: int, per_clip: int) -> Iterat
 
 
 def _sample(selection: Selection, policy: Policy, clips: Sequence[ClipTree], step: int) -> list[Row]:
-    """A row per completion, with its question still in `asked`."""
+    """A row per completion of this process's clips, with its question still in `asked` and its number among
+    all processes' in `place`."""
     config = selection.sampling
     asked = [question for clip in clips for question in clip.questions]
+    numbers, total = prompt_numbers(clips)
+    random = generator(selection.run.seed, step, "selection")
+    uniforms = draw_uniforms(total, config.group, config.max_new_tokens, random)
     groups = generate(
         policy,
         [prompt for clip in clips for prompt in clip.prompts],
@@ -121,8 +136,8 @@ def _sample(selection: Selection, policy: Policy, clips: Sequence[ClipTree], ste
         temperature=config.temperature,
         top_p=config.top_p,
         top_k=config.top_k,
-        generator=generator(selection.run.seed, step, "selection"),
-    ) if asked else []  # fmt: skip
+        uniforms=uniforms.view(total, config.group, config.max_new_tokens)[numbers].flatten(0, 1),
+    )
     return [
         {
             "step": step,
@@ -132,9 +147,10 @@ def _sample(selection: Selection, policy: Policy, clips: Sequence[ClipTree], ste
             "completion": sample.text,
             "finished": sample.finished,
             "asked": question,
+            "place": number * config.group + index,
         }
-        for question, group in zip(asked, groups, strict=True)
-        for sample in group
+        for number, question, group in zip(numbers, asked, groups, strict=True)
+        for index, sample in enumerate(group)
     ]
 
 

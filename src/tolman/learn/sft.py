@@ -21,6 +21,7 @@ from tolman.learn.batching import ClipTree, Reader, flat_log_probs, split, tree_
 from tolman.learn.corpus import ClipQuestions, Corpus, draw
 from tolman.learn.loss import BatchCount, divisors, nll
 from tolman.learn.objective import Batch, LossOutput
+from tolman.learn.processes import current
 from tolman.learn.recipe import Recipe
 from tolman.learn.seeds import stream_seed
 from tolman.policy.policy import Policy
@@ -41,11 +42,12 @@ class Sft:
     """Loss on the tokens of gold completions, the end of turn included.
 
     The option `turns`: 0 learns each row's own solution; k > 0 learns the last k model turns of each row's
-    `turns` (VideoTemp-o3 masks all but the last two), -1 all of them. `working`: the gold completion works the
-    answer out from its map (`tolman.data.working`). `after_map`: what a token after the map weighs, a token up
-    to it weighing 1; a map's many tokens drown an answer's few. `blind`: as many questions a step without
-    their clips, learning only what follows the gold map; with `working` such as follow from it. Raises
-    ValueError for numbers outside these ranges, for a row without usable turns and where no question suits.
+    `turns` (VideoTemp-o3 masks all but the last two), -1 all of them. `working`: the gold completion works
+    the answer out from its map (`tolman.data.working`). `after_map`: what a token after the map weighs, a
+    token up to it weighing 1; a map's many tokens drown an answer's few. `blind`: as many questions a step
+    without their clips, learning only what follows the gold map; with `working` such as follow from it.
+    Raises ValueError for numbers outside these ranges, for a row without usable turns and where no question
+    suits.
     """
 
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
@@ -87,18 +89,20 @@ class Sft:
                 else:
                     self._add_gold(clip, index, question, 1.0)
         blind = self._blind(step)
-        lengths = [length for clip in (*clips, *blind) for length in clip.lengths]
+        own = [*clips, *blind]
+        lengths = current().joined([length for clip in own for length in clip.lengths])
+        weights = current().joined(_weights(own).tolist())
         count = BatchCount(len(lengths), sum(lengths), max(lengths, default=0))
-        mean = float(_weights([*clips, *blind]).mean()) if lengths else 1.0
+        mean = float(torch.tensor(weights).mean()) if lengths else 1.0
         parts = [SftPart(part, count, mean) for part in (*split(clips, size.micro_clips), blind) if part]
-        samples = sum(len(clip.questions) for clip in (*clips, *blind))
+        samples = sum(current().gather(sum(len(clip.questions) for clip in own)))
         return Batch(parts, samples=samples, skipped=skipped)
 
     def _blind(self, step: int) -> list[ClipTree]:
         """The questions without clips, each a tree of its own."""
         seed = stream_seed(self.recipe.run.seed, 0, "blind")
         drawn = draw(self.mapped, seed, step, self.blind, 1) if self.blind else []
-        trees = [self.reader.unseen(clip, questions) for clip, questions in drawn]
+        trees = [self.reader.unseen(clip, questions) for _, (clip, questions) in current().share(drawn)]
         for tree in trees:
             self._add_gold(tree, 0, tree.questions[0], 0.0)
         return trees

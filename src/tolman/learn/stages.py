@@ -20,8 +20,9 @@ ROWS = "questions.jsonl"
 """What a selecting stage writes into its run folder once it is done."""
 _WHOLE = ("objective", "loss", "advantage")  # a stage that names another method takes none of its options
 _ALWAYS = ("run", "model", "data", "batch")
-_KNOWN = {"objective", "optimiser", "loss", "sampling", "rewards", "bonuses", "advantage", "filter"}
-_NOT_OF_A_SELECTION = ("steps", "checkpoint_every", "keep")
+_KNOWN = {"objective", "optimiser", "loss", "sampling", "rewards", "bonuses", "advantage", "filter",
+          "distributed"}  # fmt: skip
+_NOT_OF_A_SELECTION = ("steps", "checkpoint_every", "keep", "trackers", "project")
 
 
 def load_stages(path: str | Path, overrides: Iterable[str] = ()) -> list[Stage]:
@@ -88,7 +89,8 @@ def _sections(common: Table, own: Table) -> set[str]:
         return {*_ALWAYS, "sampling", "rewards", "select"}
     name = _read(own, "objective", "name") or _read(common, "objective", "name")
     entry = OBJECTIVES.get(str(name))
-    return {*_ALWAYS, "objective", "optimiser", *(entry.sections | entry.optional if entry else ())}
+    of_objective = entry.sections | entry.optional if entry else frozenset()
+    return {*_ALWAYS, "objective", "optimiser", "distributed", *of_objective}
 
 
 def _merge(common: Table, own: Table, where: str) -> Table:

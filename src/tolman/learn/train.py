@@ -8,10 +8,12 @@ holds the optimiser, so that a resumed run equals one never interrupted.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from typing import Any
 import torch
 
 from tolman.learn.checkpoint import load_step, save_step, step_folders
-from tolman.learn.corpus import check_gold, load_corpus
-from tolman.learn.objective import Batch, Objective, precision
+from tolman.learn.corpus import Corpus, check_gold, load_corpus
+from tolman.learn.objective import Batch, LossOutput, Objective, precision
 from tolman.learn.optim import (
     choose_trained,
     clip_gradients,
@@ -28,14 +30,18 @@ from tolman.learn.optim import (
     make_adamw,
     recompute_activations,
 )
-from tolman.learn.recipe import Recipe, make_rewards
+from tolman.learn.processes import Processes, connect, current, exchanging, own_device
+from tolman.learn.recipe import Recipe, make_rewards, recipe_to_toml
 from tolman.learn.registry import OBJECTIVES
 from tolman.learn.run_folder import METRICS, ROLLOUTS, SKIPPED, RunFolder
 from tolman.learn.sections import Selection
 from tolman.learn.seeds import stream_seed
 from tolman.learn.selection import select
+from tolman.learn.sharding import Shards, whole_state
 from tolman.learn.stages import Stage, folder_of
-from tolman.learn.watch import CollapseWatch
+from tolman.learn.tracking import Trackers, check_trackers
+from tolman.learn.utilisation import FlopMeter
+from tolman.learn.watch import StallWatch, Watch
 from tolman.policy.load import load_policy, save_policy
 from tolman.policy.policy import Policy
 
@@ -53,14 +59,28 @@ def train(
 
     resume: continue from the run's last checkpoint (from the start when it has none yet). progress: called
     with each row of metrics.jsonl. policy: the initial policy, in place of loading model.path (its weights
-    are changed). Raises ValueError for what the recipe, data or run folder gets wrong, OSError when the disk
-    does.
+    are changed). Where torchrun started several processes all of them must call this; the first writes and
+    reports. Raises ValueError for what the recipe, data or run folder gets wrong, OSError when the disk does,
+    LostProcess when another process of the run dies or hangs.
     """
+    with connect(recipe.run.device, recipe.distributed.timeout) as processes:
+        return _train(recipe, resume, progress or _ignore, policy, processes)
+
+
+def _train(
+    recipe: Recipe,
+    resume: bool,
+    progress: Callable[[Row], None],
+    policy: Policy | None,
+    processes: Processes,
+) -> Path:
+    check_trackers(recipe)
     folder = RunFolder(Path(recipe.run.out) / recipe.run.name)
     rewards = make_rewards(recipe) if recipe.rewards else None
     corpus = check_gold(load_corpus(recipe.data), rewards, drop=recipe.data.drop_bad_gold)
     if policy is None:
-        policy = load_policy(recipe.model.path, device=recipe.run.device, dtype=recipe.model.dtype)
+        device = own_device(recipe.run.device)
+        policy = load_policy(recipe.model.path, device=device, dtype=recipe.model.dtype)
     choose_trained(policy.model, recipe.model.train)
     if recipe.model.gradient_checkpointing:
         recompute_activations(policy.model)
@@ -68,13 +88,12 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(recipe.run.seed, 0, "initial"))
         objective: Objective = OBJECTIVES[recipe.objective.name].load()(recipe, policy, corpus)
-        if resume:
-            folder.check_same(recipe)
-        else:
-            folder.start(recipe)
+        processes.agree(_digests(recipe, corpus, policy) if processes.size > 1 else {})
+        if processes.first:
+            folder.check_same(recipe) if resume else folder.start(recipe)
         try:
             torch.set_num_threads(recipe.run.threads or threads)
-            _Loop(recipe, folder, policy, objective, len(corpus.training)).run(progress or _ignore)
+            _Loop(recipe, folder, policy, objective, len(corpus.training)).run(progress)
         finally:
             torch.set_num_threads(threads)
     return folder.path
@@ -87,23 +106,52 @@ def train_stages(
 
     resume: pass over the stages that are done, go on in the one that was interrupted, begin the others.
     progress: called with the stage and each row of its metrics.jsonl. Raises ValueError, before anything
-    starts, where a stage's folder exists already and resume is not given; otherwise as `train`.
+    starts, where a stage's folder exists already and resume is not given, and where stages differ in
+    distributed.timeout; otherwise as `train`.
     """
+    limits = {stage.distributed.timeout for stage in stages if isinstance(stage, Recipe)}
+    if len(limits) != 1:
+        raise ValueError(f"distributed.timeout must be the same in all stages, got {sorted(limits)}")
+    with connect(stages[0].run.device, limits.pop()) as processes:
+        processes.from_first(partial(_check_stages, stages, resume))
+        for stage in stages:
+            report = partial(progress, stage) if progress else _ignore
+            _run_stage(stage, report, processes)
+    return folder_of(stages[-1])
+
+
+def _check_stages(stages: Sequence[Stage], resume: bool) -> None:
     if not resume and (there := [folder_of(one) for one in stages if folder_of(one).exists()]):
         raise ValueError(f"run {there[0]} exists; continue it with resume, or give another run.name")
     if resume and not folder_of(stages[0]).exists():
         raise ValueError(f"nothing to resume: {folder_of(stages[0])} is missing")
     for stage in stages:
-        folder = folder_of(stage)
-        begun = (folder / "recipe.toml").is_file()
-        report = partial(progress, stage) if progress else _ignore
-        if isinstance(stage, Selection):
-            select(stage, resume=begun, progress=report)
-        elif (folder / "checkpoints" / "final").is_dir():
-            RunFolder(folder).check_same(stage)
-        else:
-            train(stage, resume=begun, progress=report)
-    return folder
+        if not isinstance(stage, Selection):
+            check_trackers(stage)
+
+
+def _run_stage(stage: Stage, report: Callable[[Row], None], processes: Processes) -> None:
+    """Begin a stage, go on in it, or pass over it, as its folder says."""
+    folder = folder_of(stage)
+    begun = processes.from_first((folder / "recipe.toml").is_file)
+    if isinstance(stage, Selection):
+        select(stage, resume=begun, progress=report)
+    elif not processes.from_first((folder / "checkpoints" / "final").is_dir):
+        train(stage, resume=begun, progress=report)
+    elif processes.first:
+        RunFolder(folder).check_same(stage)
+
+
+def _digests(recipe: Recipe, corpus: Corpus, policy: Policy) -> dict[str, str]:
+    """What all processes must have read alike, each as a number for comparing."""
+    questions = [(clip.name, q.problem_id, q.problem) for clip in corpus.training for q in clip.questions]
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    weights = [
+        int(weight.detach().view(bits[weight.element_size()]).sum(dtype=torch.int64))
+        for weight in policy.model.parameters()
+    ]
+    read = {"recipe": recipe_to_toml(recipe), "questions": repr(questions), "weights": repr(weights)}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in read.items()}
 
 
 def _ignore(row: Row) -> None:
@@ -117,6 +165,8 @@ class _Loop:
         self, recipe: Recipe, folder: RunFolder, policy: Policy, objective: Objective, clips: int
     ) -> None:
         self.recipe, self.folder, self.policy, self.objective = recipe, folder, policy, objective
+        self.processes = current()
+        self.shards = self._split()
         self.modules = {"policy": policy.model, **objective.modules}
         self.parameters = [
             p for module in self.modules.values() for p in module.parameters() if p.requires_grad
@@ -124,46 +174,84 @@ class _Loop:
         self.optimiser = make_adamw(self.parameters, recipe.optimiser)
         self.allowed_skips = math.floor(recipe.run.max_skipped * clips)
         self.unreadable: set[str] = set()
-        self.watch = CollapseWatch()
+        self.watch, self.stall = Watch(), StallWatch()
+        self.meter = FlopMeter(policy, recipe)
         weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
         trained = sum(p.numel() * p.element_size() for p in self.parameters)
-        folder.need_space((weights + 2 * trained) * (recipe.run.keep + 1) + weights)
+        if self.processes.first:
+            folder.need_space((weights + 2 * trained) * (recipe.run.keep + 1) + weights)
+
+    def _split(self) -> Shards | None:
+        """The policy's shards, None where every process holds it whole."""
+        if self.processes.size == 1 or self.recipe.distributed.shard == "none":
+            return None
+        if self.objective.modules:
+            raise ValueError(
+                f"distributed.shard is 'full', but objective {self.recipe.objective.name!r} trains heads "
+                "beside the policy, which cannot be split; write 'none'"
+            )
+        return Shards(self.policy, self.processes.size)
 
     def run(self, progress: Callable[[Row], None]) -> None:
         """From the last checkpoint (or the start) to the end."""
-        run = self.recipe.run
         start = self._restore()
+        if not self.processes.first:
+            self._steps(start, _ignore)
+            return
+        with Trackers(self.recipe, self.folder) as trackers:
+            trackers.log(self.folder.rows(METRICS))
+
+            def report(row: Row) -> None:
+                trackers.log([row])
+                progress(row)
+
+            self._steps(start, report)
+
+    def _steps(self, start: int, report: Callable[[Row], None]) -> None:
+        run = self.recipe.run
         for step in range(start, run.steps):
-            progress(self._step(step))
+            with self.stall.step(step + 1):
+                row = self._step(step)
+            report(row)
             if (step + 1) % run.checkpoint_every == 0 or step + 1 == run.steps:
-                self.folder.flush()
+                if self.processes.first:
+                    self.folder.flush()
                 save_step(
                     self.folder.checkpoints, step + 1, self.modules, self.optimiser, run.keep,
                     self.objective.state,
                 )  # fmt: skip
         self.policy.model.eval()
-        save_policy(self.policy, self.folder.checkpoints / "final")
+        state = whole_state(self.policy.model)
+        if self.processes.first:
+            save_policy(self.policy, self.folder.checkpoints / "final", state=state)
+        self.processes.wait()
 
     def _restore(self) -> int:
         done = 0
-        if checkpoints := step_folders(self.folder.checkpoints):
-            done = load_step(
-                checkpoints[-1], self.modules, self.optimiser, self.recipe.run.device, self.objective.state
-            )
-        self.folder.truncate(done)
-        self.unreadable = {row["path"] for row in self.folder.rows(SKIPPED)}
+        if checkpoints := self.processes.from_first(partial(step_folders, self.folder.checkpoints)):
+            device = str(self.policy.device)
+            done = load_step(checkpoints[-1], self.modules, self.optimiser, device, self.objective.state)
+        self.unreadable = self.processes.from_first(partial(self._forget, done))
         return done
+
+    def _forget(self, done: int) -> set[str]:
+        """Cut off the rows after step `done`; the clips that could not be read up to there."""
+        self.folder.truncate(done)
+        return {row["path"] for row in self.folder.rows(SKIPPED)}
 
     def _step(self, step: int) -> Row:
         began = time.perf_counter()
         torch.manual_seed(stream_seed(self.recipe.run.seed, step, "step"))
-        batch = self.objective.batch(step)
+        with self.shards.whole() if self.shards else nullcontext():
+            batch = self.objective.batch(step)
         self._note_skipped(batch, step + 1)
         rate = learning_rate(self.recipe.optimiser, step, self.recipe.run.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        updating = time.perf_counter()
         metrics, tokens = self._update(batch, step)
         seconds = time.perf_counter() - began
+        updating = time.perf_counter() - updating
         row = {"step": step + 1, **batch.metrics, **metrics, "lr": rate}
         row |= {"samples": batch.samples, "tokens": tokens, "skipped": len(batch.skipped)}
         row |= {
@@ -171,48 +259,73 @@ class _Loop:
             "samples_per_second": batch.samples / seconds,
             "tokens_per_second": tokens / seconds,
         }
-        self.folder.append(ROLLOUTS, ({"step": step + 1, **rollout} for rollout in batch.rows))
-        self.folder.append(METRICS, [row])
-        if warning := self.watch.see(batch.metrics):
-            warnings.warn(warning, stacklevel=2)
+        flops = metrics.get("flops", 0.0) * (len(batch.updates) or 1)
+        row |= self.meter.utilisation(flops, updating, self.processes.size)
+        if self.processes.first:
+            self.folder.append(ROLLOUTS, ({"step": step + 1, **rollout} for rollout in batch.rows))
+            self.folder.append(METRICS, [row])
+            for warning in self.watch.see(batch.metrics):
+                warnings.warn(warning, stacklevel=2)
         return row
 
     def _update(self, batch: Batch, step: int) -> tuple[dict[str, float], int]:
-        """Every optimiser step of the batch; metrics are means over them, tokens their sum."""
+        """Every optimiser step of the batch; metrics are means over them, tokens their sum, both of all
+        processes."""
         sums: dict[str, float] = {}
         trained = 0
         updates = batch.updates or [batch.parts]
-        for parts in updates:
-            metrics, tokens = self._backward(parts, step)
+        for number, parts in enumerate(updates):
+            passes = max(self.processes.gather(len(parts)))
+            shares = self.processes.gather(self._backward(parts, passes, step))
+            if self.shards is None:
+                self.processes.sum_gradients(self.parameters)
             norm = clip_gradients(self.parameters, self.recipe.optimiser.max_grad_norm)
             if not math.isfinite(norm):
                 raise ValueError(_not_finite("gradient norm", norm, step))
-            if parts:
+            if passes:
+                self._seed_rounding(step, number)
                 self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
-            trained += tokens
-            for name, value in (metrics | {"grad_norm": norm}).items():
-                sums[name] = sums.get(name, 0.0) + value
+            trained += sum(tokens for _, tokens in shares)
+            for metrics in ({"grad_norm": norm}, *(metrics for metrics, _ in shares)):
+                for name, value in metrics.items():
+                    sums[name] = sums.get(name, 0.0) + value
         return {name: value / len(updates) for name, value in sums.items()}, trained
 
-    def _backward(self, parts: Sequence[Any], step: int) -> tuple[dict[str, float], int]:
+    def _seed_rounding(self, step: int, update: int) -> None:
+        """Weights in bfloat16 are rounded at random: alike where processes hold the same ones, differently
+        where they hold shares."""
+        if self.processes.size > 1:
+            share = self.processes.rank if self.shards else 0
+            torch.manual_seed(stream_seed(self.recipe.run.seed, step, f"update {update} of share {share}"))
+
+    def _backward(self, parts: Sequence[Any], passes: int, step: int) -> tuple[dict[str, float], int]:
+        """Gradients of this process's parts. passes: the most parts of any process; shards need that many."""
         self.policy.model.train()
         metrics: dict[str, float] = {}
         tokens = 0
-        for part in parts:
+        for at in range(passes if self.shards else len(parts)):
+            part = parts[at] if at < len(parts) else None
             with precision(self.recipe, self.policy):
-                output = self.objective.loss(part)
+                output = self._loss(part)
             value = float(output.loss.detach())
             if not math.isfinite(value):
                 raise ValueError(_not_finite("loss", value, step))
-            output.loss.backward()  # type: ignore[no-untyped-call]
+            with exchanging():
+                output.loss.backward()  # type: ignore[no-untyped-call]
             tokens += output.tokens
-            for name, share in output.metrics.items():
+            for name, share in (output.metrics | self.meter.of(part)).items():
                 metrics[name] = metrics.get(name, 0.0) + share
         return metrics, tokens
 
+    def _loss(self, part: Any) -> LossOutput:
+        if self.shards is None:
+            return self.objective.loss(part)
+        return self.shards.run(self.shards.nothing if part is None else partial(self.objective.loss, part))
+
     def _note_skipped(self, batch: Batch, step: int) -> None:
-        self.folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in batch.skipped))
+        if self.processes.first:
+            self.folder.append(SKIPPED, ({"step": step, **skip._asdict()} for skip in batch.skipped))
         self.unreadable |= {skip.path for skip in batch.skipped}
         if len(self.unreadable) > self.allowed_skips:
             last = batch.skipped[-1]

@@ -67,7 +67,8 @@ class Decoded(NamedTuple):
 
 def check_layers(model: Any) -> None:
     """Raises ValueError where the model has decoder layers of a class that a step does not know."""
-    unknown = {type(layer).__name__ for layer in model.model.language_model.layers} - {*LAYERS}
+    found = {type(layer).__name__.removeprefix("FSDP") for layer in model.model.language_model.layers}
+    unknown = found - {*LAYERS}  # a layer split by FSDP2 has its class's name behind that prefix
     if unknown:
         raise ValueError(
             f"cannot sample from decoder layers of class {', '.join(sorted(unknown))}; "

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tolman.video.patches import PatchSpec
 
+from .disk import disk_errors
 from .family import FAMILIES, STEP_TOKENS, Family, family_of, preprocessing
 from .policy import Policy
 
@@ -62,12 +63,19 @@ def load_policy(
     return policy
 
 
-def save_policy(policy: Policy, folder: str | Path, dtype: torch.dtype | str | None = None) -> None:
+def save_policy(
+    policy: Policy,
+    folder: str | Path,
+    dtype: torch.dtype | str | None = None,
+    *,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a checkpoint that `load_policy` and plain transformers load, weights as `dtype` (None: as they
     are).
 
-    The folder appears whole: it is written beside `folder` and renamed. An earlier policy there is replaced;
-    raises ValueError where `folder` holds anything else.
+    state: the weights, where the model itself holds them only in part; None takes `model.state_dict()`.
+    The folder appears whole: it is written beside `folder` and renamed. An earlier policy there is replaced.
+    Raises ValueError where `folder` holds anything else, OSError naming it where it cannot be written.
     """
     import torch
 
@@ -77,8 +85,9 @@ def save_policy(policy: Policy, folder: str | Path, dtype: torch.dtype | str | N
     dtype = dtype or next(policy.model.parameters()).dtype
     assert isinstance(dtype, torch.dtype)
     with _whole_folder(folder) as part:
-        state = {name: weight.detach().to("cpu", dtype) for name, weight in policy.model.state_dict().items()}
-        policy.model.save_pretrained(part, state_dict=state)
+        held = policy.model.state_dict() if state is None else state
+        weights = {name: weight.detach().to("cpu", dtype) for name, weight in held.items()}
+        policy.model.save_pretrained(part, state_dict=weights)
         policy.tokenizer.save_pretrained(part)
         config = json.loads((part / "config.json").read_text())
         for section in (config, config["text_config"], config["vision_config"]):
@@ -241,13 +250,14 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         raise ValueError(f"{folder} exists and is no saved policy; choose another folder or remove it")
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
-    finally:
-        for leftover in (part, old):
-            if leftover.exists():
-                shutil.rmtree(leftover)
+    with disk_errors("policy", folder):
+        try:
+            part.mkdir(parents=True)
+            yield part
+            if folder.exists():
+                folder.replace(old)
+            part.replace(folder)
+        finally:
+            for leftover in (part, old):
+                if leftover.exists():
+                    shutil.rmtree(leftover)

@@ -1,4 +1,4 @@
-"""Prompts: a clip's tokens, then the question's, so that questions about one clip share its node."""
+"""Prompts: a clip's tokens, or images', then the question's; questions about one clip share its nodes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,37 @@ from .policy import Policy
 from .templates import TEMPLATES, question_text
 from .tree import ClipInput, TokenTree, clip_grid
 
-__all__ = ["TEMPLATES", "ClipInput", "Prompt", "build_prompt", "encode_clip", "encode_text"]
+__all__ = [
+    "TEMPLATES",
+    "ClipInput",
+    "Prompt",
+    "build_image_prompt",
+    "build_prompt",
+    "encode_clip",
+    "encode_image",
+    "encode_text",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """clip_ids: the turn's opening and the clip's placeholders; clip: what they stand for, or None;
-    question_ids: the rest, up to where the answer starts."""
+    question_ids: the rest, up to where the answer starts. earlier: of several images all but the last, which
+    then is `clip`, each with its tokens; the turn's opening is with the first."""
 
     clip_ids: tuple[int, ...]
     clip: ClipInput | None
     question_ids: tuple[int, ...]
+    earlier: tuple[tuple[tuple[int, ...], ClipInput], ...] = ()
 
     def add_to(self, tree: TokenTree, clip_node: int | None = None) -> tuple[int, int]:
-        """Add the clip node (unless `clip_node` already is it) and the question node; returns both
-        indices."""
+        """Add the clip node behind those of earlier images (unless `clip_node` already is it) and the
+        question node; returns both indices."""
         if clip_node is None:
-            clip_node = tree.add(self.clip_ids, clip=self.clip)
+            before: int | None = None
+            for ids, image in self.earlier:
+                before = tree.add(ids, parent=before, clip=image)
+            clip_node = tree.add(self.clip_ids, parent=before, clip=self.clip)
         return clip_node, tree.add(self.question_ids, parent=clip_node)
 
 
@@ -79,7 +93,47 @@ def build_prompt(policy: Policy, question: Question, clip: ClipInput | None, tem
     Special tokens written out inside the question's own text become plain characters, so no dataset row can
     open a turn or claim a clip. Raises ValueError for an unknown template.
     """
-    clip_ids = opening_ids(policy, clip)
+    return Prompt(tuple(opening_ids(policy, clip)), clip, _question_ids(policy, question, template))
+
+
+def encode_image(policy: Policy, rgb_HWC: npt.NDArray[np.uint8]) -> ClipInput:
+    """An image as patches of one grid step: resized within the checkpoint's own bounds, its aspect kept.
+
+    Raises ValueError for other shapes and for edges that `smart_resize` refuses.
+    """
+    if rgb_HWC.ndim != 3:
+        raise ValueError(f"an image must be (H, W, 3), got {rgb_HWC.shape}")
+    pixels, grid = patchify(rgb_HWC[None], policy.patch_spec)
+    return ClipInput(torch.from_numpy(pixels), torch.from_numpy(grid), 1.0, (0.0,))
+
+
+def build_image_prompt(
+    policy: Policy, question: Question, images: Sequence[ClipInput], template: str
+) -> Prompt:
+    """Chat-format token ids of a question about one or several images, in their order (`encode_image`).
+
+    Each image stands between vision tokens of its own, as the chat templates of Qwen2.5-VL and Qwen3-VL have
+    it. The placeholders carry the id of a clip's, not an image's: features take their place, so nothing of
+    the id is left, and the tree looks for one id only. Raises ValueError without an image, for a clip of
+    several steps, and as `build_prompt`.
+    """
+    if not images:
+        raise ValueError("an image prompt needs at least one image, got none")
+    opening, closing = _special(policy, "<|vision_start|>"), _special(policy, "<|vision_end|>")
+    nodes: list[tuple[tuple[int, ...], ClipInput]] = []
+    for number, image in enumerate(images):
+        t, h, w = clip_grid(image, policy.video_tokens)
+        if t != 1:
+            raise ValueError(f"image {number + 1} of the question has {t} steps in time; show a clip instead")
+        header = [] if number else _special(policy, "<|im_start|>") + encode_text(policy, "user\n")
+        shown = opening + [policy.video_tokens.video_token_id] * (h * w) + closing
+        nodes.append((tuple(header + shown), image))
+    *earlier, (last_ids, last) = nodes
+    return Prompt(last_ids, last, _question_ids(policy, question, template), tuple(earlier))
+
+
+def _question_ids(policy: Policy, question: Question, template: str) -> tuple[int, ...]:
+    """Tokens of the question's words, of the end of the turn, and of the start of the answer."""
     turn = (
         encode_text(policy, question_text(question, template))
         + _special(policy, "<|im_end|>")
@@ -87,7 +141,7 @@ def build_prompt(policy: Policy, question: Question, clip: ClipInput | None, tem
         + _special(policy, "<|im_start|>")
         + encode_text(policy, "assistant\n")
     )
-    return Prompt(tuple(clip_ids), clip, tuple(turn))
+    return tuple(turn)
 
 
 def opening_ids(policy: Policy, clip: ClipInput | None) -> list[int]:

@@ -35,6 +35,12 @@ TEMPLATES: dict[str, str] = {
         "<obj>chair</obj><box>[10, 20, 60, 80]</box>at<t>3.2</t>s; a moment alone is <t>3.2</t>s. Then give "
         "your final answer between <answer> and </answer>{answer_rule}."
     ),
+    "review": (
+        "{problem}{options}\n"
+        "You see a few frames of the whole video. Before you answer you may look at one part of it again, "
+        "with more frames. First reason between <think> and </think> about what is shown and what you still "
+        "have to check, then name that part in seconds, as in <review>[3.2, 7.5]</review>, and wait for it."
+    ),
     "layout": (
         "{problem}{options}\n"
         "First draw what is in the room, seen from above, between <map> and </map>: a dictionary from object "
@@ -52,6 +58,8 @@ tags, then the answer in answer tags. As there, the list is the true map's categ
 what exists; where a question has no true map (benchmarks) the list is "the main objects of the room".
 `think`: reasoning in think tags, then the answer. `evidence`: the same with times and boxes in Open-o3
 Video's notation (`tolman.reward.claims`). `layout`: the same with a metric map (`tolman.reward.layout`).
+`review`: reasoning and a part of the video to see again, REVISOR's first pass in our words; `reviewed_text`
+is what is said when it is shown.
 """
 
 _ANSWER_RULES: Mapping[str, str] = {
@@ -63,6 +71,16 @@ _ANSWER_RULES: Mapping[str, str] = {
     "temporal grounding": ': start and end in seconds, as in <answer>{"time": [3.2, 7.5]}</answer>',
     "spatial grounding": ': the box in pixels, as in <answer>{"boxes": [10, 20, 60, 80]}</answer>',
 }
+REVIEWED = (
+    "This is the part that you asked for. Check your first reasoning against it between <think> and "
+    "</think>, and correct what was wrong. Then give your final answer between <answer> and "
+    "</answer>{answer_rule}."
+)
+
+
+def reviewed_text(question: Question) -> str:
+    """The user's words beside the part of the video that the policy asked to see again."""
+    return REVIEWED.format(answer_rule=_answer_rule(question))
 
 
 def question_text(question: Question, template: str) -> str:
@@ -75,5 +93,9 @@ def question_text(question: Question, template: str) -> str:
         problem=question.problem.strip(),
         options=f"\nOptions:{options}" if options else "",
         objects=objects,
-        answer_rule=_ANSWER_RULES.get(question.problem_type, ", inside <answer> </answer>"),
+        answer_rule=_answer_rule(question),
     )
+
+
+def _answer_rule(question: Question) -> str:
+    return _ANSWER_RULES.get(question.problem_type, ", inside <answer> </answer>")

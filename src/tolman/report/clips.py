@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from tolman.bench.frames import Reader, image_files
 from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map
 from tolman.report.folder import Row, RunFiles
 from tolman.report.html import Html, join, shortened, tag
@@ -12,6 +17,7 @@ from tolman.report.png import data_uri, png_bytes
 from tolman.report.sections import spread
 from tolman.video.clip import read_clip
 from tolman.video.errors import ClipError
+from tolman.video.isolation import IsolatedReader
 from tolman.video.resize import resize
 
 CLIPS = 6
@@ -19,14 +25,19 @@ FRAMES = 8
 FRAME_HEIGHT = 120
 
 
-def clips(run: RunFiles) -> Html:
-    """Several clips, each with a question, its frames and the maps; nothing where no prediction was kept."""
+def clips(run: RunFiles, isolate: bool = False) -> Html:
+    """Several clips, each with a question, its frames and the maps; nothing where no prediction was kept.
+
+    isolate: decode in a worker process.
+    """
     last = run.after or run.before
     if not last:
         return Html("")
     chosen = _choose(last)
     earlier = {row["id"]: row for row in run.before if "id" in row} if run.after else {}
-    cards = [_clip(run, earlier.get(row.get("id")), row) for row in chosen]
+    with closing(IsolatedReader()) if isolate else nullcontext() as reader:
+        read = read_clip if reader is None else reader.read
+        cards = [_clip(run, earlier.get(row.get("id")), row, read) for row in chosen]
     note = tag(
         "p",
         "Frames in order of time. On the 10×10 grid, up is the first view's direction and left is its left.",
@@ -50,7 +61,7 @@ def _choose(rows: list[Row]) -> list[Row]:
     return chosen
 
 
-def _clip(run: RunFiles, before: Row | None, after: Row) -> Html:
+def _clip(run: RunFiles, before: Row | None, after: Row, read: Reader) -> Html:
     """One clip: its frames, one question about it, the true map and what was drawn."""
     truth = map_of(after.get("cognitive_map"))
     named = [("before", before), ("after", after)] if before is not None else [("drawn", after)]
@@ -61,7 +72,7 @@ def _clip(run: RunFiles, before: Row | None, after: Row) -> Html:
     return tag(
         "div",
         tag("h3", str(after.get("scene") or after.get("clip", "?"))),
-        frames(run, after),
+        frames(run, after, read),
         tag("p", str(after.get("question", "")), " ", options),
         tag("p", f"truth: {after.get('ground_truth', '?')}{said}", class_="note"),
         tag("div", *maps, class_="maps"),
@@ -88,22 +99,21 @@ def _drawn(row: Row) -> Html:
     return tag("div", written.reason if parsed is None else parsed.reason, class_="none")
 
 
-def frames(run: RunFiles, row: Row) -> Html:
+def frames(run: RunFiles, row: Row, read: Reader) -> Html:
     """A strip of the clip's frames, or a line that says why there is none."""
     place = clip_file(run, row)
-    if place is None:
+    places = image_places(run, row) if place is None else [place]
+    if not places:
         return tag(
             "p", f"Clip {row.get('clip', '?')} was not found; its frames are not shown.", class_="note"
         )
     try:
-        clip = read_clip(place, frames=FRAMES)
+        shown = [frame for one in places for frame in read(one, frames=FRAMES).rgb_THWC][:FRAMES]
     except ClipError as error:
         return tag("p", f"Frames not shown: {error}", class_="note")
-    height, width = clip.rgb_THWC.shape[1:3]
-    small = resize(clip.rgb_THWC, (FRAME_HEIGHT, max(1, round(FRAME_HEIGHT * width / height))))
     cells = [
-        tag("img", src=data_uri(png_bytes(frame)), alt=f"frame {k + 1}", loading="lazy")
-        for k, frame in enumerate(small)
+        tag("img", src=data_uri(png_bytes(_small(frame))), alt=f"frame {k + 1}", loading="lazy")
+        for k, frame in enumerate(shown)
     ]
     return tag("div", *cells, class_="strip")
 
@@ -114,6 +124,26 @@ def clip_file(run: RunFiles, row: Row) -> Path | None:
     roots = [Path(), Path(str(row["clip_root"])) if row.get("clip_root") else None, run.clips, run.path]
     places = [root / name for root in roots if root is not None] if name else []
     return next((place for place in places if place.is_file()), None)
+
+
+def image_places(run: RunFiles, row: Row) -> list[Path]:
+    """The files of a row about images (`tolman.bench.frames.image_files`); none where one is not found."""
+    roots = [Path(str(row["clip_root"])) if row.get("clip_root") else None, run.path]
+    for root in roots:
+        try:
+            places = [root / file for file in image_files(root, str(row.get("clip") or ""))] if root else []
+        except ClipError:
+            continue
+        if places and all(place.is_file() for place in places):
+            return places
+    return []
+
+
+def _small(rgb_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    height, width = rgb_HWC.shape[:2]
+    size = (FRAME_HEIGHT, max(1, round(FRAME_HEIGHT * width / height)))
+    small: npt.NDArray[np.uint8] = resize(rgb_HWC[None], size)[0]
+    return small
 
 
 def map_of(positions: Any) -> CognitiveMap | None:

@@ -11,29 +11,30 @@ from tolman.report.folder import RunFiles, read_run
 from tolman.report.html import Html, join, page, tag
 
 
-def write_report(run_folder: str | Path) -> Path:
+def write_report(run_folder: str | Path, isolate: bool = False) -> Path:
     """Write `report.html` into a run folder and return its path.
 
     Reads evaluation.json, predictions_before.jsonl, predictions_after.jsonl (or predictions.jsonl),
     metrics.jsonl, rollouts.jsonl, skipped.jsonl, recipe.toml, each where it exists, and the clips the
-    predictions name. Computes no metric. Raises ValueError for a folder with nothing to show and for a file
-    that is not what it should be.
+    predictions name. Computes no metric. isolate: decode those clips in a worker process with limits on
+    memory and time. Raises ValueError for a folder with nothing to show and for a file that is not what it
+    should be.
     """
     run = read_run(run_folder)
     target = run.path / "report.html"
     staging = run.path / f".report.html.{os.getpid()}.incomplete"
-    staging.write_text(render(run), encoding="utf-8")
+    staging.write_text(render(run, isolate), encoding="utf-8")
     staging.replace(target)
     return target
 
 
-def render(run: RunFiles) -> str:
-    """The page as text."""
+def render(run: RunFiles, isolate: bool = False) -> str:
+    """The page as text. isolate: as in `write_report`."""
     parts = [
         header(run),
         sections.results(run),
         sections.curves(run),
-        clips(run),
+        clips(run, isolate),
         sections.rollouts(run),
         sections.skipped(run),
         sections.recipe(run),

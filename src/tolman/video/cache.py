@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tolman.video.clip import Clip, read_clip
+from tolman.video.clip import Clip, Span, read_clip
 from tolman.video.errors import ClipError
 from tolman.video.isolation import IsolatedReader
 
@@ -27,6 +27,7 @@ class ClipKey(NamedTuple):
     frames: int | None
     fps: float | None
     size: tuple[int, int] | None
+    span: Span | None = None
 
 
 class ClipCache:
@@ -62,9 +63,10 @@ class ClipCache:
         frames: int | None = None,
         fps: float | None = None,
         size: tuple[int, int] | None = None,
+        span: Span | None = None,
     ) -> Clip:
         """The same clip as `read_clip` gives, and the same errors; errors are not remembered."""
-        key = clip_key(Path(path), frames, fps, size)
+        key = clip_key(Path(path), frames, fps, size, span)
         clip = self._clips.get(key)
         if clip is not None:
             self._clips.move_to_end(key)
@@ -73,7 +75,7 @@ class ClipCache:
         clip = self._load(key, Path(path))
         if clip is None:
             self.misses += 1
-            clip = self._read(path, frames, fps, size)
+            clip = self._read(path, frames, fps, size, span=span)
             self._store(key, clip)
         else:
             self.hits += 1
@@ -126,7 +128,13 @@ class ClipCache:
                 temporary.unlink()
 
 
-def clip_key(path: Path, frames: int | None, fps: float | None, size: tuple[int, int] | None) -> ClipKey:
+def clip_key(
+    path: Path,
+    frames: int | None,
+    fps: float | None,
+    size: tuple[int, int] | None,
+    span: Span | None = None,
+) -> ClipKey:
     """The key of a clip; raises ClipError where the file is missing."""
     try:
         stat = path.stat()
@@ -135,4 +143,4 @@ def clip_key(path: Path, frames: int | None, fps: float | None, size: tuple[int,
             path, "does not exist" if isinstance(error, FileNotFoundError) else str(error)
         ) from error
     pixels = None if size is None else (size[0], size[1])
-    return ClipKey(str(path.absolute()), stat.st_size, stat.st_mtime_ns, frames, fps, pixels)
+    return ClipKey(str(path.absolute()), stat.st_size, stat.st_mtime_ns, frames, fps, pixels, span)

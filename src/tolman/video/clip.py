@@ -22,9 +22,10 @@ from tolman.video.errors import ClipError
 from tolman.video.sample import RULES, Indices, rate_indices
 from tolman.video.table import Table, opened, read_table
 
-__all__ = ["MAX_BYTES", "Clip", "ClipError", "Gathered", "check_arguments", "decode", "read_clip"]
+__all__ = ["MAX_BYTES", "Clip", "ClipError", "Gathered", "Span", "check_arguments", "decode", "read_clip"]
 
 MAX_BYTES = 4 << 30
+Span = tuple[float, float]
 _SKIPS = frozenset({"h264", "hevc"})
 
 
@@ -43,25 +44,27 @@ def read_clip(
     fps: float | None = None,
     size: tuple[int, int] | None = None,
     rule: str = "uniform",
+    span: Span | None = None,
 ) -> Clip:
     """Read frames of the first video stream of a file.
 
     frames: this many, taken by `rule` of `RULES` (`uniform`: evenly spaced over all frames with both ends);
     a video that has fewer gives all. fps: the frames shown every 1/fps seconds (`rate_indices`), where
-    `frames` then is the most to take. Neither: all. size: (height, width) in pixels to resize to, as Qwen's
-    processors would (`resize`), after decoding: the decoder's own resizing differs from theirs. Rotation
-    metadata of 90, 180 and 270 degrees is applied before. Pixels are taken as stored: sample aspect ratio and
-    interlacing are ignored.
+    `frames` then is the most to take. Neither: all. span: (start, end) in seconds after the file's first
+    frame; only the frames shown at some time between them are there to be taken, and times stay those of the
+    file. size: (height, width) in pixels to resize to, as Qwen's processors would (`resize`), after decoding:
+    the decoder's own resizing differs from theirs. Rotation metadata of 90, 180 and 270 degrees is applied
+    before. Pixels are taken as stored: sample aspect ratio and interlacing are ignored.
 
     Raises ClipError naming path and reason for a file that is missing, empty, a folder, not a video,
     without video stream, without frames, truncated, damaged where frames were asked for, rotated by another
-    angle, of changing frame size, or whose frames would take more than MAX_BYTES of memory; ValueError for
-    arguments out of range.
+    angle, of changing frame size, over before the span begins, or whose frames would take more than MAX_BYTES
+    of memory; ValueError for arguments out of range.
     """
     path = Path(path)
-    check_arguments(frames, fps, size, rule)
+    check_arguments(frames, fps, size, rule, span)
     gathered = Gathered(path, size)
-    decode(path, frames, fps, rule, gathered)
+    decode(path, frames, fps, rule, gathered, span)
     return gathered.clip()
 
 
@@ -114,11 +117,18 @@ class Gathered:
         return Clip(self._rgb_THWC, self._times_T, self.path)
 
 
-def decode(path: Path, frames: int | None, fps: float | None, rule: str, receiver: Receiver) -> None:
+def decode(
+    path: Path,
+    frames: int | None,
+    fps: float | None,
+    rule: str,
+    receiver: Receiver,
+    span: Span | None = None,
+) -> None:
     """Hand the frames that `read_clip` would return to `receiver` one by one; raises ClipError as it does."""
     with opened(path) as (container, stream):
         table = read_table(path, container, stream)
-        chosen = _choose(table, frames, fps, rule)
+        chosen = _choose(path, table, frames, fps, rule, span)
         receiver.begin(table.times_N[chosen])
         sink = _Sink(path, len(chosen), receiver)
         if len(table.keys):
@@ -131,7 +141,13 @@ def decode(path: Path, frames: int | None, fps: float | None, rule: str, receive
         )
 
 
-def check_arguments(frames: int | None, fps: float | None, size: tuple[int, int] | None, rule: str) -> None:
+def check_arguments(
+    frames: int | None,
+    fps: float | None,
+    size: tuple[int, int] | None,
+    rule: str,
+    span: Span | None = None,
+) -> None:
     """Refuse arguments before a file is opened."""
     if rule not in RULES:
         raise ValueError(f"unknown sampling rule {rule!r}; known: {', '.join(RULES)}")
@@ -143,14 +159,24 @@ def check_arguments(frames: int | None, fps: float | None, size: tuple[int, int]
         raise ValueError(f"fps must be positive and finite, got {fps}")
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size}")
+    if span is not None and not 0 <= span[0] <= span[1] < np.inf:
+        raise ValueError(f"span must be (start, end) in seconds, 0 <= start <= end, got {span}")
 
 
-def _choose(table: Table, frames: int | None, fps: float | None, rule: str) -> Indices:
-    """Indices into the table."""
-    total = len(table.pts_N)
+def _choose(
+    path: Path, table: Table, frames: int | None, fps: float | None, rule: str, span: Span | None
+) -> Indices:
+    """Indices into the table. Raises ClipError where the file is over before the span begins."""
+    first, end = 0, len(table.pts_N)
+    if span is not None:
+        last = float(table.times_N[-1])
+        if span[0] > last:
+            raise ClipError(path, f"is over after {last:g} s, before the span {span[0]:g} to {span[1]:g} s")
+        first, end = (int(np.searchsorted(table.times_N, time, side="right")) for time in span)
+        first -= 1  # the frame that is still shown when the span begins
     if fps is not None:
-        return rate_indices(table.times_N, fps, frames)
-    return np.arange(total) if frames is None else RULES[rule](total, frames)
+        return first + rate_indices(table.times_N[first:end], fps, frames)
+    return first + (np.arange(end - first) if frames is None else RULES[rule](end - first, frames))
 
 
 class _Sink:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import tolman
-from tolman.video.clip import Clip, Gathered, check_arguments
+from tolman.video.clip import Clip, Gathered, Span, check_arguments
 from tolman.video.errors import ClipError
 from tolman.video.table import MAX_FRAMES, MAX_PIXELS
 
@@ -60,6 +60,7 @@ class IsolatedReader:
         fps: float | None = None,
         size: tuple[int, int] | None = None,
         rule: str = "uniform",
+        span: Span | None = None,
     ) -> Clip:
         """The same clip as `read_clip` gives, and the same errors.
 
@@ -67,10 +68,10 @@ class IsolatedReader:
         be started.
         """
         path = Path(path)
-        check_arguments(frames, fps, size, rule)
+        check_arguments(frames, fps, size, rule, span)
         process = self._running()
         self._deadline = time.monotonic() + self.wall_seconds
-        request = {"path": str(path.absolute()), "frames": frames, "fps": fps, "rule": rule}
+        request = {"path": str(path.absolute()), "frames": frames, "fps": fps, "rule": rule, "span": span}
         try:
             clip = self._ask(process, request, Gathered(path, size))
         except _Lost as loss:

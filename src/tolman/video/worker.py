@@ -60,7 +60,8 @@ def main(mebibytes: int, seconds: int) -> None:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
         request = json.loads(line)
         try:
-            decode(Path(request["path"]), request["frames"], request["fps"], request["rule"], sender)
+            wanted = request["frames"], request["fps"], request["rule"]
+            decode(Path(request["path"]), *wanted, sender, request["span"])
         except ClipError as error:
             sender.send({"error": error.reason[:1000]})
         except MemoryError:

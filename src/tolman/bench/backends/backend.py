@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from tolman.bench.frames import Sampling, Shown
+from tolman.bench.frames import Images, Sampling, Shown
 
 
 class Request(NamedTuple):
     """One question. number: its place in the list of questions. text: the words of the user's turn.
 
-    shown: the frames that come before the words; None for none. Questions about one clip share the object.
+    shown: the frames or images that come before the words; None for none. Questions about one clip share the
+    object.
     """
 
     number: int
     text: str
-    shown: Shown | None
+    shown: Shown | Images | None
 
 
 class Reply(NamedTuple):

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from tolman.bench.frames import Shown
+from tolman.bench.frames import Images, Shown
 from tolman.video.encode import write_clip
 
 FORMS = ("images", "video")
@@ -29,13 +29,15 @@ def jpeg(rgb_HWC: npt.NDArray[np.uint8]) -> bytes:
     return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
 
 
-def clip_parts(shown: Shown, form: str) -> list[dict[str, Any]]:
+def clip_parts(shown: Shown | Images, form: str) -> list[dict[str, Any]]:
     """Parts of a user's message, as OpenAI's chat API and vLLM's server take them.
 
     form: `images`: each frame, exactly those that are shown. `video`: an MP4 of these frames at their mean
-    rate, of which the server takes frames by a rule of its own. Raises ValueError for other forms and, for
-    `video`, frames of odd height or width.
+    rate, of which the server takes frames by a rule of its own. Images go as images whatever the form. Raises
+    ValueError for other forms and, for `video`, frames of odd height or width.
     """
+    if isinstance(shown, Images):
+        return [_part("image_url", "image/jpeg", jpeg(rgb)) for rgb in shown.rgb]
     if form == "images":
         return [_part("image_url", "image/jpeg", jpeg(rgb)) for rgb in shown.rgb_THWC]
     if form != "video":

@@ -20,7 +20,7 @@ from typing import Any
 from tolman.bench.backends.backend import Reply, Request
 from tolman.bench.backends.images import FORMS, clip_parts, message
 from tolman.bench.backends.pace import Pace, retry_after
-from tolman.bench.frames import Sampling, Shown
+from tolman.bench.frames import Images, Sampling, Shown
 from tolman.reward.chat_server import Again, Response, check_url, post, read_key
 
 DEFAULT = Sampling(frames=16)
@@ -109,7 +109,7 @@ class Server:
 
     def _with_clips(self, batches: Iterable[Sequence[Request]]) -> Iterator[tuple[Request, Parts]]:
         """Requests with their clip as parts of a message, made once for questions that follow each other."""
-        last: Shown | None = None
+        last: Shown | Images | None = None
         parts: Parts = []
         for batch in batches:
             for request in batch:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tolman.bench.asking import DIRECT, SEE_SOURCE, ask, kind, question
-from tolman.bench.benchmark import Benchmark, Rule
+from tolman.bench.benchmark import IN_TABLE, Benchmark, Rule
 from tolman.bench.rules import averages, lmms_eval, vlmevalkit
 from tolman.questions.question import Question
 
@@ -20,7 +20,7 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
 BENCHMARKS = [
     Benchmark(
         name="blink", title="BLINK", citation="Fu et al., BLINK, arXiv 2404.12390", licence=SEE_SOURCE,
-        source="BLINK-Benchmark/BLINK", files=("*/val*.parquet", "*.json"), clips="in the table",
+        source="BLINK-Benchmark/BLINK", files=("*/val*.parquet", "*.json"), clips=IN_TABLE,
         read=_read, prompt=ask("Question:", DIRECT), frames="the images of a question", kind=kind("choice"),
         official="lmms_eval", macro=True,
         rules={

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tolman.bench.asking import DIRECT, SEE_SOURCE, ask, kind, question
-from tolman.bench.benchmark import Benchmark, Rule
+from tolman.bench.benchmark import IN_TABLE, Benchmark, Rule
 from tolman.bench.rules import averages, lmms_eval, vlmevalkit
 from tolman.questions.question import Question
 
@@ -13,7 +13,7 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
     return question(
         "cv_bench", row["idx"], row["question"], row["answer"].strip("()"), options=row["choices"],
         media="images",
-        clip=f"images/{row['idx']}", kind=row["task"], extra={"source": row["source"]},
+        clip=f"images/{row['type']}_{row['idx']}", kind=row["task"], extra={"source": row["source"]},
     )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ BENCHMARKS = [
     Benchmark(
         name="cv_bench", title="CV-Bench", citation="Tong et al., Cambrian-1, arXiv 2406.16860",
         licence=SEE_SOURCE, source="nyu-visionx/CV-Bench",
-        files=("test_2d.parquet", "test_3d.parquet", "*.jsonl"), clips="in the table", read=_read,
+        files=("test_[23]d.parquet", "*.jsonl"), clips=IN_TABLE, read=_read,
         prompt=ask("Question:", DIRECT), frames="the images of a question", kind=kind("choice"),
         chance=42.49, official="lmms_eval",
         rules={

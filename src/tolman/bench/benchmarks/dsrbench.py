@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tolman.bench.asking import SEE_SOURCE, ask, kind, question
-from tolman.bench.benchmark import Benchmark, Rule
+from tolman.bench.benchmark import IN_TABLE, Benchmark, Rule
 from tolman.bench.rules import averages, lmms_eval, vlmevalkit
 from tolman.questions.question import Question
 
@@ -13,7 +13,7 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
     return question(
         "3dsrbench", row["qid"], row["question"], row["answer"], kind=row["category"], media="images",
         options=[row[letter] for letter in "ABCD" if row.get(letter) not in (None, "", "nan")],
-        clip=f"images/{row['qid']}",
+        clip=f"images/{row.get('index', row['qid'])}",
         extra={"qid": row["qid"]},
     )  # fmt: skip
 
@@ -22,7 +22,7 @@ BENCHMARKS = [
     Benchmark(
         name="3dsrbench", title="3DSRBench", citation="Ma et al., 3DSRBench, arXiv 2412.07825",
         licence=SEE_SOURCE, source="ccvl/3DSRBench",
-        files=("3dsrbench_v1_vlmevalkit_circular.tsv", "3dsrbench*.csv", "*.parquet"), clips="in the table",
+        files=("3dsrbench_v1_vlmevalkit_circular.tsv", "3dsrbench*.csv", "*.parquet"), clips=IN_TABLE,
         read=_read,
         prompt=ask("Question:", "Please select the correct answer from the options above.", "Options:"),
         frames="one image", kind=kind("choice"), chance=46.67, official="lmms_eval_extract",

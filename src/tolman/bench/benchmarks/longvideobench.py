@@ -24,7 +24,7 @@ BENCHMARKS = [
         name="longvideobench", title="LongVideoBench", citation="Wu et al., LongVideoBench, arXiv 2407.15754",
         licence="CC BY-NC-SA 4.0", source="longvideobench/LongVideoBench", files=("lvb_val.json",),
         clips="videos.tar.part.*", read=_read, prompt=ask(), max_new_tokens=32, kind=kind("choice"),
-        chance=21.33,
+        chance=21.33, published={"EARL-7B": 59.8}, published_in="EARL (Select Less, Reason More), abstract",
         frames="by model; 16 with subtitles between them for image models", official="lmms_eval_official",
         rules={
             "lmms_eval_official": Rule(lmms_eval.longvideobench, _AVERAGE,

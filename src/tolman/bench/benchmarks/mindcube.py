@@ -11,8 +11,8 @@ from tolman.questions.question import Question
 
 def _read(number: int, row: Mapping[str, Any]) -> Question:
     return question(
-        "mindcube", row["id"], row["question"], row["gt_answer"], clip=f"images/{row['id']}", media="images",
-        kind=row["id"].split("_")[0].removesuffix("new"),
+        "mindcube", row["id"], row["question"], row["gt_answer"], clip="|".join(row["images"]),
+        media="images", kind=row["id"].split("_")[0].removesuffix("new"),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tolman.bench.asking import DIRECT, SEE_SOURCE, ask, kind, question
-from tolman.bench.benchmark import Benchmark, Rule
+from tolman.bench.benchmark import IN_TABLE, Benchmark, Rule
 from tolman.bench.rules import averages, lmms_eval, spatial, vlmevalkit
 from tolman.questions.question import Question
 
@@ -21,7 +21,7 @@ BENCHMARKS = [
     Benchmark(
         name="mmsi_bench", title="MMSI-Bench", citation="Yang et al., MMSI-Bench, arXiv 2505.23764",
         licence=SEE_SOURCE, source="RunsenXu/MMSI-Bench",
-        files=("MMSI_Bench.parquet", "*.parquet", "MMSI_bench.tsv"), clips="in the table", read=_read,
+        files=("MMSI_Bench.parquet", "*.parquet", "MMSI_bench.tsv"), clips=IN_TABLE, read=_read,
         prompt=ask(after=DIRECT + " Enclose the option's letter within ``."),
         frames="all images of a question", kind=kind("choice"), chance=25.0,
         published={"human": 97.2, "o3": 41.0, "Qwen2.5-VL-7B": 25.9},

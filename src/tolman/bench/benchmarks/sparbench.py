@@ -6,7 +6,7 @@ from typing import Any
 
 from tolman.bench import sparbench as spar
 from tolman.bench.asking import SEE_SOURCE, question
-from tolman.bench.benchmark import Benchmark, Rule
+from tolman.bench.benchmark import IN_TABLE, Benchmark, Rule
 from tolman.bench.rules import spacer_eval
 from tolman.questions.question import Question
 
@@ -24,10 +24,11 @@ BENCHMARKS = [
     Benchmark(
         name="sparbench", title="SPAR-Bench",
         citation="Zhang et al., From Flatland to Space, arXiv 2503.22976",
-        licence=SEE_SOURCE, source="jasonzhango/SPAR-Bench", files=("test.jsonl", "*.parquet"), read=_read,
+        licence=SEE_SOURCE, source="jasonzhango/SPAR-Bench", files=("test.jsonl", "*.parquet", "*/*.parquet"),
+        clips=IN_TABLE, read=_read,
         prompt=spar.prompt, frames="all images of a question", max_new_tokens=100,
         kind=spar.kind_of, macro=True, tasks=spar.TASKS,
-        published={"human (tiny)": 67.27, "GPT-4o (tiny)": 36.39, "Qwen2.5-VL-7B": 33.07},
+        published={"human (tiny)": 67.27, "GPT-4o (tiny)": 36.39, "SpaceR-7B": 37.55, "Qwen2.5-VL-7B": 33.07},
         published_in="the repository's README, EASI's verification",
         rules={
             "official": Rule(spar.official, _over_tasks, "no answer at all is right"),

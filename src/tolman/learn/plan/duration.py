@@ -1,0 +1,127 @@
+"""Seconds that a step takes, part by part. Pure.
+
+A part takes the longest of what its arithmetic, its memory traffic and its number of layers ask for. The
+shares of a machine's peak that this needs were measured on one GPU and on one CPU (docs/plan.md).
+"""
+
+from __future__ import annotations
+
+import math
+
+from tolman.learn.hardware import Hardware, reached
+from tolman.learn.plan.memory import Kind, kind_of, trained_bytes
+from tolman.learn.plan.sizes import ModelSize
+from tolman.learn.plan.work import Step, loss_flops, text_flops, tower_flops
+from tolman.learn.sections import Recipe, Selection
+
+FRAME_SECONDS = 0.03
+"""To decode one frame of a 720p video on one core (16 of two minutes in 0.47 s)."""
+UPDATE_BYTES = {2: 200, 4: 90}
+"""Read and written for each weight that learns, gradient clipping included: `StochasticAdamW` on bfloat16,
+torch's AdamW on float32."""
+
+
+def durations(
+    recipe: Recipe | Selection, size: ModelSize, step: Step, hardware: Hardware, rank: int
+) -> dict[str, float]:
+    """Part of the step → seconds. rank: as in `memory`.
+
+    Left out: decoding clips that are not held, and what several processes exchange.
+    """
+    kind = kind_of(recipe, hardware.is_gpu)
+    found: dict[str, float] = {}
+    if step.group:
+        found |= _rollout(size, step, kind, hardware)
+    if step.references:
+        found["reference"] = step.passes * step.references * _forward(size, step, kind, hardware)
+    if step.forwards:
+        found["old log-probabilities"] = step.forwards * _forward(size, step, kind, hardware)
+    if step.learns:
+        assert isinstance(recipe, Recipe)
+        text, tower = _loss(recipe, size, step, kind, hardware)
+        found["loss, language model"] = step.passes * text
+        if tower:
+            found["loss, vision tower"] = step.passes * tower
+        trained, each = trained_bytes(recipe, size, rank)
+        if recipe.distributed.shard == "full":
+            trained /= step.processes
+        traffic = trained * UPDATE_BYTES[each] / (hardware.bandwidth * reached(hardware).copy)
+        found["update"] = step.updates * traffic
+    return found
+
+
+def reading(step: Step) -> float:
+    """Seconds to decode a step's clips where they are not in the cache."""
+    return step.clips * step.frames * FRAME_SECONDS
+
+
+def _text(size: ModelSize, flops: float, is_half: bool, hardware: Hardware, passes: float) -> float:
+    """passes: through all layers, a backward pass counting for two."""
+    rates = reached(hardware)
+    quick = flops / (hardware.peak(is_half) * rates.text[0 if is_half else 1])
+    return max(quick, passes * size.text.layers * rates.layer)
+
+
+def _tower(size: ModelSize, step: Step, is_half: bool, hardware: Hardware, passes: float) -> float:
+    """Of all clips of the step; passes as in `_text`."""
+    rates = reached(hardware)
+    flops = passes * step.clips * tower_flops(size, step.patches, step.frame_size)
+    return max(
+        flops / (hardware.peak(is_half) * rates.tower[0 if is_half else 1]),
+        passes * size.vision.depth * rates.layer,
+    )
+
+
+def _forward(size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> float:
+    """A pass without gradient over all trees; a tower that learns anything is run again."""
+    tree = step.tree
+    flops = step.clips * text_flops(size, tree.tokens, tree.pairs, tree.scored)
+    parts = math.ceil(step.clips / step.part_clips)
+    seconds = _text(size, flops, kind.is_half, hardware, parts)
+    return seconds + (0.0 if step.tower == "frozen" else _tower(size, step, kind.is_half, hardware, 1))
+
+
+def _loss(recipe: Recipe, size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> tuple[float, float]:
+    """One pass of loss and gradients over the batch: of the language model and of the vision tower."""
+    again = recipe.model.gradient_checkpointing
+    of_tower = {"trained": 3.0, "merger": 1.0, "frozen": 0.0}[step.tower]
+    tower_work = of_tower * step.clips * tower_flops(size, step.patches, step.frame_size)
+    flops = loss_flops(size, step) - tower_work
+    passes = step.text_passes
+    if again:
+        flops, passes = flops * (1 + 1 / passes), passes + 1
+    text = _text(size, flops, kind.is_half, hardware, passes * step.parts)
+    if not of_tower:
+        return text, 0.0
+    tower = _tower(size, step, kind.is_half, hardware, of_tower)
+    return text, tower * (reached(hardware).recompute if again and step.tower == "trained" else 1)
+
+
+def _rollout(size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> dict[str, float]:
+    """In the type of the weights. A frozen tower's features come from the cache after the first epoch."""
+    is_half = kind.weight == 2
+    tree = step.tree
+    rounds = 1 + (step.shuffled > 0)
+    flops = step.clips * text_flops(size, tree.prompt, tree.prompt_pairs, 0)
+    seen = rounds - (step.tower == "frozen")
+    decode = decode_step(size, step, step.group, kind, hardware)
+    if step.shuffled:
+        decode += decode_step(size, step, step.shuffled, kind, hardware)
+    found = {"rollout, prefill": rounds * _text(size, flops, is_half, hardware, 1)}
+    if seen:
+        found["rollout, vision tower"] = seen * _tower(size, step, is_half, hardware, 1)
+    return found | {"rollout, decoding": tree.completion * decode}
+
+
+def decode_step(size: ModelSize, step: Step, group: int, kind: Kind, hardware: Hardware) -> float:
+    """Seconds of one token of every completion: weights and keys are read once, or arithmetic bounds it."""
+    text, tree, rates = size.text, step.tree, reached(hardware)
+    rows = step.clips * tree.questions * group
+    weights = text.layers * text.layer_matrices + text.head
+    held = step.clips * tree.prompt + rows * tree.completion / 2
+    traffic = kind.weight * (weights + 2 * text.layers * text.key * held)
+    is_half = kind.weight == 2
+    flops = rows * text_flops(size, 1, tree.clip + tree.question + tree.completion / 2, 1)
+    share = rates.text[0 if is_half else 1]
+    busy = max(traffic / (hardware.bandwidth * rates.copy), flops / (hardware.peak(is_half) * share))
+    return busy + text.layers * rates.decode_layer

@@ -1,0 +1,308 @@
+"""Bytes that a run needs, by what they are for and when they are needed. Pure.
+
+Activations are what transformers' layers save for the backward pass with this project's tree attention,
+tensor by tensor (tests/test_learn_plan.py counts them); weights, gradients and moments follow from the
+optimiser. Three moments compete for the peak: the rollout, the loss, the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tolman.learn.plan.sizes import ModelSize
+from tolman.learn.plan.work import Step, Tree
+from tolman.learn.sections import Recipe, Selection
+
+CHUNK_ELEMENTS = 2**24
+"""Logits held at a time (`tolman.policy.logprobs`)."""
+LOGIT_COPIES, SAMPLING_COPIES = 3, 6
+"""Float32 tensors as large as the logits alive at once: in their backward pass, in a decoding step."""
+STOCHASTIC_COPIES = 8
+"""Four-byte tensors as large as the weight being updated, alive at once (`StochasticAdamW`)."""
+RUNTIME = {True: 0.6 * 2**30, False: 0.47 * 2**30}
+"""What a process holds before any weight: a CUDA context and its libraries' workspaces; Python with torch and
+transformers on a CPU."""
+
+FRAGMENTS = 0.2
+"""On a CPU: of what comes and goes, the share that malloc has on top of it. torch's own allocator on a GPU
+keeps fragments too; `Plan.limit` leaves room for them."""
+
+Bytes = dict[str, float]
+
+
+class Kind(NamedTuple):
+    """How numbers are held: bytes of a weight; whether matrix products of the loss are in bfloat16; whether
+    on a GPU."""
+
+    weight: int
+    is_half: bool
+    is_gpu: bool
+
+    @property
+    def is_mixed(self) -> bool:
+        """Float32 weights with bfloat16 products."""
+        return self.weight == 4 and self.is_half
+
+
+@dataclass(frozen=True)
+class Memory:
+    """phases: moment → what for → bytes on the device. host: bytes of main memory where the device is a GPU,
+    empty where it is the same memory."""
+
+    phases: Mapping[str, Bytes]
+    host: Bytes
+
+    @property
+    def peak_phase(self) -> str:
+        """The moment that needs most."""
+        return max(self.phases, key=lambda name: sum(self.phases[name].values()))
+
+    @property
+    def peak(self) -> float:
+        """Bytes on the device at that moment."""
+        return sum(self.phases[self.peak_phase].values())
+
+
+def kind_of(recipe: Recipe | Selection, is_gpu: bool) -> Kind:
+    """The recipe's numeric types."""
+    mixed = recipe.model.mixed and isinstance(recipe, Recipe)
+    is_half = mixed or recipe.model.dtype == "bfloat16"
+    return Kind(4 if recipe.model.dtype == "float32" else 2, is_half, is_gpu)
+
+
+def memory(
+    recipe: Recipe | Selection, size: ModelSize, step: Step, *, is_gpu: bool, clips: int | None, rank: int
+) -> Memory:
+    """What a step of the recipe needs.
+
+    clips: how many clips the data has, None where that is not known. rank: of adapters that learn in place of
+    the language model's matrices, 0 for none.
+    """
+    kind = kind_of(recipe, is_gpu)
+    held = _held(recipe, size, step, kind, rank)
+    held["libraries"] = RUNTIME[is_gpu]
+    host = _host(recipe, size, step, clips)
+    if not is_gpu:
+        held |= host
+    passing: dict[str, Bytes] = {}
+    if step.group:
+        passing["rollout"] = _rollout(size, step, kind)
+    if step.learns:
+        assert isinstance(recipe, Recipe)
+        passing["loss"] = _loss(recipe, size, step, kind, rank)
+        passing["update"] = _update(recipe, size, is_gpu, rank)
+    phases = {}
+    for name, parts in passing.items():
+        fragments = {} if is_gpu else {"fragments": FRAGMENTS * sum(parts.values())}
+        phases[name] = held | parts | fragments
+        if isinstance(recipe, Recipe) and recipe.distributed.shard == "full" and step.processes > 1:
+            phases[name] = _split(name, phases[name], size, step, kind)
+    weights = {"libraries": RUNTIME[False], "weights while loading": size.parameters * kind.weight}
+    return Memory(phases, (weights | host) if is_gpu else {})
+
+
+def _split(moment: str, parts: Bytes, size: ModelSize, step: Step, kind: Kind) -> Bytes:
+    """A process's share where the policy is split (`tolman.learn.sharding`), with what it gathers.
+
+    All weights are whole in the rollout, those outside the layers and two layers in the loss. A frozen tower
+    and the reference are whole in every process.
+    """
+    whole = float(size.parameters * kind.weight)
+    apart = float(size.vision.parameters * kind.weight) if step.tower == "frozen" else 0.0
+    layer = size.text.layer_matrices * kind.weight
+    outer = whole - apart - size.text.layers * layer
+    shared = {"optimiser", "gradients", "adapters"} | ({"scratch"} if moment == "update" else set())
+    found = {name: value / (step.processes if name in shared else 1) for name, value in parts.items()}
+    found["weights"] = apart + (whole - apart) / step.processes
+    gathered = {
+        "rollout": whole - apart,
+        "loss": 2 * outer + 3 * layer,
+        "update": 0.0,
+    }  # gradients among them
+    return found | {"gathered": gathered[moment]}
+
+
+def trained_bytes(recipe: Recipe | Selection, size: ModelSize, rank: int) -> tuple[float, int]:
+    """How many weights learn, and how many bytes each takes. Adapters are held in float32, as PEFT does."""
+    if not isinstance(recipe, Recipe):
+        return 0, 4
+    if rank:
+        return rank * size.text.linear_widths * size.text.layers, 4
+    return size.trained(recipe.model.train), 4 if recipe.model.dtype == "float32" else 2
+
+
+def _held(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind, rank: int) -> Bytes:
+    """What is there all the time."""
+    trained, each = trained_bytes(recipe, size, rank)
+    found = {"weights": float(size.parameters * kind.weight)}
+    if rank:
+        found["adapters"] = trained * each
+    if step.learns:
+        found["optimiser"] = 2.0 * trained * each
+    if step.references:
+        found["reference"] = found["weights"] + found.get("adapters", 0)
+    return found
+
+
+def _host(recipe: Recipe | Selection, size: ModelSize, step: Step, clips: int | None) -> Bytes:
+    """Frames and features that are kept, up to the recipe's bounds, and the step's pixels in float32."""
+    frame_bytes = step.frames * step.frame_size[0] * step.frame_size[1] * 3
+    limit = recipe.data.cache_mb << 20
+    found = {"clip cache": float(limit if clips is None else min(limit, clips * frame_bytes))}
+    tokens = step.patches // size.vision.merge**2
+    features = (
+        tokens
+        * size.text.hidden
+        * (1 + size.vision.deepstack)
+        * (4 if recipe.model.dtype == "float32" else 2)
+    )
+    if step.tower == "frozen":
+        limit = recipe.data.features_mb << 20
+        found["feature cache"] = float(limit if clips is None else min(limit, clips * features))
+    else:
+        found["pixels of the step"] = float(step.clips * step.patches * size.vision.patch_values * 4)
+    return found
+
+
+def text_activations(size: ModelSize, kind: Kind, learns: bool, rank: int = 0) -> float:
+    """Bytes that one layer saves of one token.
+
+    Norms save their input in float32, the normalised values, and what the next matrices take; these save it
+    once, or each its own bfloat16 copy under autocast. Frozen matrices save no input; adapters of a rank do,
+    in float32, each its own copy where the weights are bfloat16.
+    """
+    text, half = size.text, 2 if kind.is_half else 4
+    hidden, wide = text.hidden, text.query + text.key
+    heads = 2 * wide + (text.query if kind.is_gpu else 0)  # FlexAttention's result is copied behind it
+    if rank or not learns:
+        norms, mlp = 8 * hidden, 3 * half * text.intermediate
+    elif kind.is_mixed:
+        norms, mlp = 26 * hidden, 4 * half * text.intermediate
+    else:
+        norms, mlp = (8 + 4 * half) * hidden, 4 * half * text.intermediate
+    if text.qk_norm:
+        norms += (4 + (half if learns and not rank else 0)) * wide + 4 * (text.heads + text.kv_heads)
+    inputs = 0
+    if rank:
+        copies = 2 * hidden if kind.weight == 4 else 5 * hidden + text.query
+        inputs = 4 * (copies + text.intermediate + 7 * rank)
+    return norms + half * heads + mlp + 4 * text.heads + 8 + inputs
+
+
+def tower_activations(size: ModelSize, kind: Kind) -> tuple[float, float]:
+    """Bytes that one block saves of one patch, and that the mergers do."""
+    vision, half = size.vision, 2 if kind.is_half else 4
+    hidden = vision.hidden
+    attention = 6 * half * hidden + 4 * vision.heads
+    if vision.gated:
+        norms = (18 if kind.is_mixed else 8 + 4 * half) * hidden + 8
+        mlp, merger = 4 * half * vision.intermediate, (4 + 4 * half) * hidden + 4
+    else:
+        norms = (14 if kind.is_mixed else 4 * half) * hidden + 16
+        mlp, merger = 2 * half * vision.intermediate, (4 + 3 * vision.deepstack) * half * hidden
+    return norms + attention + mlp, merger
+
+
+def activations(
+    recipe: Recipe, size: ModelSize, step: Step, kind: Kind, rank: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Of one part of a step: what for → (bytes until the backward pass is there, more bytes while it is)."""
+    text, vision, half = size.text, size.vision, 2 if kind.is_half else 4
+    alone = Tree(0, 1, step.tree.question, 1, step.tree.completion)
+    tokens = max(step.part_clips * step.tree.tokens, step.blind * alone.tokens)
+    layer = tokens * text_activations(size, kind, step.text_learns, rank)
+    # the last norm, rotary tables, ids
+    norm = (4 + (kind.weight if step.text_learns and not rank else 0)) * text.hidden
+    rest = tokens * (norm + 2 * kind.weight * text.head_dim + 16)
+    scratch: float = tokens * half * (3 * text.intermediate + 2 * text.hidden)
+    found: dict[str, tuple[float, float]] = {}
+    found["activations of the language model"] = (text.layers * layer + rest, scratch)
+    if recipe.model.gradient_checkpointing:
+        inputs = text.layers * tokens * text.hidden * kind.weight
+        found["activations of the language model"] = (inputs + rest, layer + scratch)
+    patches = step.part_clips * step.patches
+    if step.tower != "frozen":
+        block, merger = tower_activations(size, kind)
+        pixels = blocks = 0.0
+        if step.tower == "trained":
+            pixels, blocks = patches * vision.patch_values * half, patches * block * vision.depth
+        scratch = patches * half * (3 * vision.intermediate + 2 * vision.hidden)
+        if recipe.model.gradient_checkpointing and step.tower == "trained":
+            blocks, scratch = patches * vision.hidden * half * vision.depth, patches * block + scratch
+        found["activations of the vision tower"] = (pixels + blocks + patches * merger, scratch)
+    return found
+
+
+def _loss(recipe: Recipe, size: ModelSize, step: Step, kind: Kind, rank: int) -> Bytes:
+    """At the start of the backward pass, or at its end where gradients outgrow activations."""
+    text = size.text
+    trained, each = trained_bytes(recipe, size, rank)
+    gradients = trained * each
+    parts = activations(recipe, size, step, kind, rank)
+    scored = max(step.part_clips * step.tree.scored, step.blind * step.tree.completion)
+    chunk = min(scored, max(1, CHUNK_ELEMENTS // text.vocabulary))
+    logits = LOGIT_COPIES * 4.0 * chunk * text.vocabulary
+    logits += scored * text.hidden * (2 if kind.is_half else 4)
+    head = 0.0  # the output layer's gradient comes first, chunks of logits being added to it one by one
+    if step.text_learns and not rank:
+        head = float(text.head * each * (1 if chunk == scored else 2))
+    casts = 2.0 * cast_weights(size, step) if kind.is_mixed else 0.0
+    saved = {
+        name: kept + casts * (name == "activations of the language model")
+        for name, (kept, _) in parts.items()
+    }
+    scratch = max(extra for _, extra in parts.values())
+    earlier = gradients if step.parts > 1 else 0.0
+    start = saved | {"logits": logits, "gradients": earlier + head, "scratch": scratch}
+    tower = {name: kept for name, kept in saved.items() if name.endswith("tower")}
+    middle = tower | {"gradients": gradients, "scratch": scratch}
+    return max(start, middle, key=lambda moment: sum(moment.values()))
+
+
+def cast_weights(size: ModelSize, step: Step) -> int:
+    """Weights that autocast copies for the loss."""
+    text, vision = size.text, size.vision
+    found = text.layers * text.layer_matrices + text.head
+    if step.tower == "trained":
+        found += vision.depth * vision.block_matrices + vision.hidden * vision.patch_values
+    return found + (0 if step.tower == "frozen" else (1 + vision.deepstack) * vision.merger_matrices)
+
+
+def _update(recipe: Recipe, size: ModelSize, is_gpu: bool, rank: int) -> Bytes:
+    """The optimiser's step."""
+    trained, each = trained_bytes(recipe, size, rank)
+    found = {"gradients": float(trained * each)}
+    largest = rank * size.text.intermediate if rank else _largest(size, recipe.model.train)
+    if each == 2:
+        found["scratch"] = STOCHASTIC_COPIES * 4.0 * largest
+    else:  # on a GPU torch's AdamW takes all weights at once
+        found["scratch"] = 4.0 * trained if is_gpu else 2 * 4.0 * largest
+    return found
+
+
+def _largest(size: ModelSize, train: str) -> int:
+    """Weights in the largest tensor that learns."""
+    tower = max(size.vision.merged**2, size.vision.merged * size.vision.out, size.vision.block_matrices // 3)
+    return tower if train == "vision" else max(tower if train != "text" else 0, size.text.head)
+
+
+def _rollout(size: ModelSize, step: Step, kind: Kind) -> Bytes:
+    """Prefill or decoding, whichever is larger; sampling is done in the type of the weights."""
+    text, vision, each = size.text, size.vision, kind.weight
+    prompts = step.clips * step.tree.prompt
+    column = 2.0 * text.layers * text.key * each
+    shown = step.clips * step.patches
+    wide = each * (3 * text.intermediate + 2 * text.query + 2 * text.hidden) + 8 * text.hidden
+    tower = shown * (
+        each * (3 * vision.intermediate + 6 * vision.hidden + vision.patch_values) + 8 * vision.hidden
+    )
+    prefill = {"keys and values": 2 * prompts * column, "scratch": max(prompts * wide, tower)}
+    above = step.tree.clip + step.tree.question + step.tree.completion
+    scores = 3 * 4.0 * step.rows * text.heads * above
+    decoding = {
+        "keys and values": (prompts + step.rows * step.tree.completion) * column,
+        "scratch": scores + SAMPLING_COPIES * 4.0 * step.rows * text.vocabulary,
+    }
+    return max(prefill, decoding, key=lambda moment: sum(moment.values()))
