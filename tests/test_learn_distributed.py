@@ -43,6 +43,7 @@ TWINS = [
     "rewards=[{name='digits'}]", "advantage={name='duality', options={weight=0.5}}", "batch.micro_clips=1",
     "loss={name='tw_grpo', normalise='tokens', beta=0.04, options={alpha=1.7}}", "batch.clips=1",
 ]  # fmt: skip
+LORA = ["model.train=text", "model.lora_rank=4"]
 PREFERENCE = "loss={{name='{0}', normalise='sequences', beta=0.5}}"
 RUNS: dict[str, tuple[str, list[str]]] = {
     "sft": ("sft", ["batch.clips=3", "batch.micro_clips=1", "objective.options.blind=1"]),
@@ -55,6 +56,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "twins full": ("rl", [*TWINS, "run.steps=2", FULL]),
     "kto": ("sft", ["objective.name=kto", PREFERENCE.format("kto"), "batch.clips=3", "run.steps=2"]),
     "dense": ("dense", ["batch.clips=3", "run.steps=2"]),
+    "adapters": ("rl", ["batch.clips=3", "rewards=[{name='digits'}]", *LORA, "run.steps=2"]),
     "dpo full": ("sft", ["objective.name=dpo", PREFERENCE.format("dpo"), "run.steps=2", FULL]),
 }
 """Objective and overrides. Clip 2 of the data cannot be read: one process skips it, all must count it."""

@@ -137,7 +137,7 @@ def test_rollout_policy_and_reference_share_one_pass_of_the_tower(
     )
     objective = Rl(recipe, frozen, load_corpus(recipe.data))
     assert objective.reference is not None
-    objective.reference.model.model.visual.register_forward_hook(lambda *_: passes.append(1))
+    objective.reference.policy.model.model.visual.register_forward_hook(lambda *_: passes.append(1))
     for step in range(3):
         for part in objective.batch(step).parts:
             objective.loss(part).loss.backward()

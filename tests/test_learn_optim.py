@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from learn_world import tiny_policy
+from tolman.learn import optim
 from tolman.learn.optim import (
     StochasticAdamW,
     choose_trained,
@@ -106,3 +108,42 @@ def test_small_updates_of_bfloat16_add_up() -> None:
         optimiser.step()
     assert weight.dtype == torch.bfloat16
     assert weight.float().mean().item() == pytest.approx(0.98, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_slices_give_the_bits_of_the_whole(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 7 in slices of 2, a vector in slices of 20; to the nearest instead of at random, which would
+    draw in another order."""
+    monkeypatch.setattr(optim, "round_stochastically", lambda values: values.bfloat16().float())
+    numbers = torch.Generator().manual_seed(0)
+    starts = [torch.randn(shape, generator=numbers).to(dtype) for shape in ((9, 7), (45,), (3, 30), ())]
+    weights: list[list[nn.Parameter]] = []
+    for size in (2**21, 20):
+        monkeypatch.setattr(optim, "SLICE", size)
+        weights.append([nn.Parameter(start.clone()) for start in starts])
+        optimiser = StochasticAdamW([{"params": weights[-1], "weight_decay": 0.2}], lr=0.1)
+        for step in range(4):
+            for weight in weights[-1]:
+                weight.grad = torch.sin(3 * weight.detach() + step)
+            optimiser.step()
+    for whole, sliced, start in zip(*weights, starts, strict=True):
+        assert torch.equal(whole, sliced)
+        assert not torch.equal(whole, start)
+
+
+def test_no_slice_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of (9, 7) in whole rows two at a time, of a row of 30 one: it cannot be cut."""
+    seen: list[tuple[int, ...]] = []
+    real = optim._update_slice
+
+    def update(weight: torch.Tensor, *rest: Any) -> None:
+        seen.append(tuple(weight.shape))
+        real(weight, *rest)
+
+    monkeypatch.setattr(optim, "_update_slice", update)
+    monkeypatch.setattr(optim, "SLICE", 20)
+    weights = [nn.Parameter(torch.ones(shape, dtype=torch.bfloat16)) for shape in ((9, 7), (2, 30))]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    make_adamw(weights, Optimiser(lr=1e-2)).step()
+    assert seen == [(2, 7)] * 4 + [(1, 7)] + [(1, 30)] * 2

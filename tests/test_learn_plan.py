@@ -38,8 +38,9 @@ from tolman.learn.plan.memory import Kind, activations, cast_weights
 from tolman.learn.plan.plan import CHANGES
 from tolman.learn.plan.work import PLANNED, Tree, clip_work, text_flops, tower_flops
 from tolman.learn.recipe import apply_overrides, parse_recipe
-from tolman.learn.sections import Recipe, Selection
+from tolman.learn.sections import MATRICES, Recipe, Selection
 from tolman.learn.stages import load_stages
+from tolman.policy.adapters import add_adapters
 from tolman.policy.family import FAMILIES
 from tolman.policy.generate import _prefill
 from tolman.policy.load import STARTER
@@ -137,25 +138,32 @@ def saved_bytes(policy: Policy, packed: Any, nodes: list[tuple[int, int]], mixed
     return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
 
 
-@pytest.mark.parametrize("train", ["all", "text+merger", "vision"])
+@pytest.mark.parametrize("train", ["all", "text+merger", "vision", "adapters", "some adapters"])
 @pytest.mark.parametrize("numbers", ["float32", "bfloat16", "mixed"])
 @pytest.mark.parametrize("kind", TINY)
 def test_activations_are_what_autograd_saves(kind: str, numbers: str, train: str) -> None:
     """Each saved tensor is accounted for: the sum is right to 3 % of the rest (indices, masks, tables)."""
     policy = TINY[kind]()
     policy.model.to(torch.bfloat16 if numbers == "bfloat16" else torch.float32).train()
-    choose_trained(policy.model, train)
+    settings = [f"model.train={train}"]
+    if train.endswith("adapters"):
+        pytest.importorskip("peft")
+        targets = ["q_proj", "o_proj", "up_proj"] if train.startswith("some") else list(MATRICES)
+        add_adapters(policy, 4, 8, targets, seed=0)
+        settings = ["model.train=text", "model.lora_rank=4", f"model.lora_targets={targets}"]
+    else:
+        choose_trained(policy.model, train)
     size = size_of(policy)
     packed, nodes, tree = grown(policy, 150)
     measured = saved_bytes(policy, packed, nodes, mixed=numbers == "mixed")
-    settings = [f"model.train={train}", f"model.mixed={str(numbers == 'mixed').lower()}"]
+    settings += [f"model.mixed={str(numbers == 'mixed').lower()}"]
     settings += [f"model.dtype={'bfloat16' if numbers == 'bfloat16' else 'float32'}"]
     config = recipe(*settings, "batch.clips=1", "batch.questions_per_clip=1")
     half = Kind(2 if numbers == "bfloat16" else 4, numbers != "float32", is_gpu=False)
     step = replace(make_plan(config, size, find_hardware("cpu2")).step, tree=tree)
     predicted = sum(kept for kept, _ in activations(config, size, step, half).values())
     each = 2 if half.is_half else 4
-    if train != "vision":  # states that the output layer takes; its weight is frozen else
+    if train in ("all", "text+merger"):  # states that the output layer takes; its weight is frozen else
         predicted += tree.scored * size.text.hidden * each
     predicted += tree.scored * (4 * size.text.vocabulary + 16)  # log-softmax, indices
     if numbers == "mixed":
@@ -375,7 +383,7 @@ def test_what_a_plan_counts() -> None:
     update = made.memory.phases["update"]
     assert (update["weights"], update["optimiser"], update["reference"]) == (weights, 2 * weights, weights)
     assert update["gradients"] == weights
-    assert update["scratch"] == 32 * 152_064 * 3584  # eight float32 tensors of the largest matrix
+    assert update["scratch"] == 64 << 20  # eight float32 tensors of two million elements
     assert made.step.samples == 64
     assert made.step.tree.clip == 5 + 8 * 12 * 16
     assert made.step.shuffled == 4
@@ -388,13 +396,17 @@ def test_what_a_plan_counts() -> None:
 
 
 def test_adapters_learn_instead_of_weights() -> None:
-    whole, small = (plan(model="Qwen/Qwen2.5-VL-7B-Instruct", machine="h200", rank=rank) for rank in (0, 16))
+    both = {"model": "Qwen/Qwen2.5-VL-7B-Instruct", "machine": "h200"}
+    whole, small = plan("model.train=text", **both), plan("model.train=text", "model.lora_rank=16", **both)
     # per layer 2 (3584 + 3584), 2 (3584 + 512), 3 (3584 + 18944) inputs and outputs of the seven maps
     adapters = 16 * 28 * (2 * 7168 + 2 * 4096 + 3 * 22_528)
     assert small.memory.phases["update"]["optimiser"] == 8 * adapters
     assert small.memory.peak < whole.memory.peak
-    with pytest.raises(ValueError, match="does not learn in this recipe"):
-        plan("model.train=vision", rank=8)
+    assert whole.memory.phases["update"]["reference"] == 4 * 8_292_166_656
+    assert "reference" not in small.memory.phases["update"]  # it is the policy without them
+    assert small.flops == pytest.approx(whole.flops * 2 / 3)  # frozen matrices have no gradient of their own
+    some = plan("model.train=text", "model.lora_rank=2", "model.lora_targets=['k_proj']", **both)
+    assert some.memory.phases["update"]["optimiser"] == 8 * 2 * 28 * 4096
 
 
 def test_processes_share_clips_and_split_weights() -> None:
@@ -423,7 +435,11 @@ def test_advice_until_it_fits() -> None:
     assert advice.turn[-1].plan.fits
     peaks = [made.memory.peak, *(change.plan.memory.peak for change in advice.turn)]
     assert peaks == sorted(peaks, reverse=True)
-    assert not advise(make_plan(spacer, size, find_hardware("rtx4090"))).turn[-1].plan.fits
+    on_24_gib = advise(make_plan(spacer, size, find_hardware("rtx4090"))).turn
+    assert ("model.lora_rank=16", "model.train=text") in [change.settings for change in on_24_gib]
+    assert on_24_gib[-1].plan.fits
+    small = replace(find_hardware("rtx4090"), memory=16.0)  # the weights alone are 15.4
+    assert not advise(make_plan(spacer, size, small)).turn[-1].plan.fits
     roomy = make_plan(spacer, size, find_hardware("h200"))
     assert roomy.fits
     [change] = advise(roomy).turn

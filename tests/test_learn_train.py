@@ -257,8 +257,8 @@ def test_reference_is_the_initial_policy(data: Path, tmp_path: Path, digits: str
     assert objective.loss(part).metrics["kl"] > 0
     assert objective.reference is not None
     fresh = tiny_policy()
-    assert same_weights(objective.reference, fresh)
-    ours = flat_log_probs(tree_scores_of(objective.reference, part.clips))
+    assert same_weights(objective.reference.policy, fresh)
+    ours = flat_log_probs(tree_scores_of(objective.reference.policy, part.clips))
     torch.testing.assert_close(ours, flat_log_probs(tree_scores_of(fresh, part.clips)))
 
 

@@ -55,13 +55,6 @@ def register(commands: Subparsers) -> None:
         metavar="N",
         help="of a completion (default: the sampling budget; gold ones: 200)",
     )
-    parser.add_argument(
-        "--lora-rank",
-        type=positive,
-        default=0,
-        metavar="R",
-        help="as if adapters of this rank on the language model's matrices learnt instead of weights",
-    )
     add_json(parser)
     parser.set_defaults(takes_overrides=True)
 
@@ -78,8 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     for stage in load_stages(arguments.recipe, overrides(arguments.rest)):
         size = _size(stage, known)
         machine = _machine(arguments, stage)
-        given = {"rank": arguments.lora_rank, "processes": arguments.processes}
-        plans.append(make_plan(stage, size, machine, lengths, clips=_clips(stage), **given))
+        plans.append(
+            make_plan(stage, size, machine, lengths, clips=_clips(stage), processes=arguments.processes)
+        )
     for plan in plans:
         _print(plan)
     write_json(arguments.json, {"recipe": str(arguments.recipe), "plans": [to_json(plan) for plan in plans]})
@@ -190,9 +184,7 @@ def _print_remarks(plan: Plan) -> None:
             f"{_gib(after.memory.peak)} GiB, {_seconds(after.sample_seconds)} s a completion."
         )
     if not plan.fits and not (advice.turn and advice.turn[-1].plan.fits):
-        print(
-            "No knob of this recipe makes it fit; take a smaller model, adapters (--lora-rank), more memory."
-        )
+        print("No knob of this recipe makes it fit; take a smaller model or more memory.")
     print(
         f"Clips that are not in the cache yet take {_seconds(reading(plan.step))} s a step more (720p video, "
         "one core)."

@@ -25,6 +25,7 @@ from tolman.learn.encoder import ClipEncoder
 from tolman.learn.objective import Skipped
 from tolman.learn.processes import current
 from tolman.learn.sections import Recipe, Selection
+from tolman.policy.adapters import adapter_weights, without_adapters
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, Prompt, build_prompt, encode_clip, encode_text
@@ -89,11 +90,21 @@ def frozen_log_probs(policy: Policy, clips: Sequence[ClipTree], temperature: flo
     return flat_log_probs(tree_scores_of(policy, clips, temperature))
 
 
-def frozen_copy(policy: Policy) -> Policy:
-    """The policy as it is now, never to change."""
-    model = copy.deepcopy(policy.model).eval()
-    model.requires_grad_(False)
-    return replace(policy, model=model)
+class Reference:
+    """The policy as it is at the start: a copy that never changes or, where adapters are what learns, the
+    policy's own model without them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        if not adapter_weights(policy.model):
+            model = copy.deepcopy(policy.model).eval()
+            model.requires_grad_(False)
+            self.policy = replace(policy, model=model)
+
+    def log_probs(self, clips: Sequence[ClipTree], temperature: float = 1.0) -> Tensor:
+        """As `frozen_log_probs`."""
+        with without_adapters(self.policy.model):
+            return frozen_log_probs(self.policy, clips, temperature)
 
 
 def flat_log_probs(scores: Sequence[TokenScores]) -> Tensor:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 
 from tolman.learn.processes import current
 from tolman.learn.sharding import gathered, is_split, load_whole, split_like, whole_state
+from tolman.policy.adapters import adapter_weights
 from tolman.policy.disk import disk_errors
 
 MANIFEST = "manifest.json"
@@ -77,14 +78,16 @@ def save_step(
     optimiser: torch.optim.Optimizer,
     keep: int,
     state: Mapping[str, Any] | None = None,
+    base: str = "",
 ) -> Path:
     """Write the state after `step` finished steps and drop all but the newest `keep` checkpoints.
 
-    state: what the objective carries from step to step, in values JSON can hold. All processes must call it;
+    Of a module with adapters only these are written. state: what the objective carries from step to step, in
+    values JSON can hold. base: `bit_sums` of the weights that are not written. All processes must call it;
     the first writes, the same files whether weights are split over processes or not.
     """
     target = folder / f"step-{step:08d}"
-    weights = {name: whole_state(module) for name, module in modules.items()}
+    weights = {name: adapter_weights(module) or whole_state(module) for name, module in modules.items()}
     tensors, rest = _split(optimiser.state_dict())
     if not current().first:
         return target
@@ -95,6 +98,7 @@ def save_step(
             save_model(module, str(staging / _weights(name)))
         save_file(tensors, staging / _OPTIMISER)
         saved = {"step": step, "modules": sorted(modules), "optimiser": rest, "objective": dict(state or {})}
+        saved["base"] = base
         (staging / _STATE).write_text(json.dumps(saved), encoding="utf-8")
 
     write_whole(target, writer)
@@ -109,22 +113,22 @@ def load_step(
     optimiser: torch.optim.Optimizer,
     device: str,
     state: dict[str, Any] | None = None,
+    base: str = "",
 ) -> int:
     """Restore weights, optimiser and the objective's `state` in place; returns the finished steps.
 
-    Each process takes its share where weights are split. Raises ValueError for a damaged checkpoint or one of
-    another model.
+    Each process takes its share where weights are split. Raises ValueError for a damaged checkpoint, one of
+    another model, or one of adapters on other weights than `base` says.
     """
     verify(checkpoint)
     saved = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     if saved["modules"] != sorted(modules):
         raise ValueError(f"{checkpoint} holds {saved['modules']}, this run trains {sorted(modules)}")
+    if saved.get("base", "") != base:
+        raise ValueError(f"{checkpoint} holds adapters of other weights than model.path has now")
     for name, module in modules.items():
         try:
-            if is_split(module):
-                load_whole(module, load_file(checkpoint / _weights(name)))
-            else:
-                load_model(module, checkpoint / _weights(name), device=device)
+            _load_weights(module, checkpoint / _weights(name), device)
         except RuntimeError as error:
             raise ValueError(f"{checkpoint} does not fit the model {name!r}: {error}") from error
     tensors = {name: value.clone() for name, value in load_file(checkpoint / _OPTIMISER).items()}
@@ -139,6 +143,38 @@ def load_step(
         state.clear()
         state.update(saved["objective"])
     return int(saved["step"])
+
+
+def _load_weights(module: torch.nn.Module, file: Path, device: str) -> None:
+    """Fill a module, or its adapters alone where it has some. Raises RuntimeError where names or shapes do
+    not fit."""
+    own = adapter_weights(module)
+    if not own:
+        if is_split(module):
+            load_whole(module, load_file(file))
+        else:
+            load_model(module, file, device=device)
+        return
+    given = load_file(file)
+    if shapes_of(given) != shapes_of(own):
+        wrong = sorted(set(shapes_of(given).items()) ^ set(shapes_of(own).items()))
+        raise RuntimeError(f"its adapters are others, {wrong[0][0]} among them")
+    for name, weight in own.items():
+        weight.copy_(given[name])
+
+
+def shapes_of(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """The weights' shapes by name."""
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
+def bit_sums(weights: Iterable[torch.Tensor]) -> str:
+    """A digest, in hexadecimal, of each weight's bits added up as whole numbers."""
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    sums = [
+        int(weight.detach().view(bits[weight.element_size()]).sum(dtype=torch.int64)) for weight in weights
+    ]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()
 
 
 def _weights(name: str) -> str:

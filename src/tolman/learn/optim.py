@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,9 +45,13 @@ def make_adamw(parameters: Iterable[nn.Parameter], config: Optimiser) -> torch.o
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
 
 
+SLICE = 2**21
+"""Elements of a matrix updated at a time, in whole rows: eight float32 temporaries of a slice are 64 MiB."""
+
+
 class StochasticAdamW(torch.optim.Optimizer):
-    """AdamW (decoupled decay, bias-corrected) that computes in float32 and holds weights and moments as they
-    are.
+    """AdamW (decoupled decay, bias-corrected) that computes in float32, a slice of a matrix at a time, and
+    holds weights and moments as they are.
 
     A bfloat16 weight of 0.02 has neighbours 6e-5 away, so that updates of a learning rate of 1e-6 would round
     to nothing; rounding up or down at random, with probabilities that keep the expectation, lets them add up.
@@ -77,16 +81,31 @@ class StochasticAdamW(torch.optim.Optimizer):
         if not state:
             state["step"], state["mean"], state["square"] = 0, zeros(whole_weight), zeros(whole_weight)
         state["step"] += 1
-        (beta1, beta2), lr = group["betas"], group["lr"]
-        weight, grad = local(whole_weight), local(whole_weight.grad).float()
-        old_mean, old_square = local(state["mean"]), local(state["square"])
-        mean = old_mean.float().lerp_(grad, 1 - beta1)
-        square = old_square.float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        spread = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-        updated = weight.float() * (1 - lr * group["weight_decay"])
-        updated.addcdiv_(mean, spread, value=-lr / (1 - beta1 ** state["step"]))
-        for target, value in ((old_mean, mean), (old_square, square), (weight, updated)):
-            target.copy_(round_stochastically(value) if target.dtype == torch.bfloat16 else value)
+        parts = [_slices(part) for part in (whole_weight, whole_weight.grad, state["mean"], state["square"])]
+        for weight, grad, mean, square in zip(*parts, strict=True):
+            _update_slice(weight, grad, mean, square, state["step"], group)
+
+
+def _slices(tensor: Tensor) -> Sequence[Tensor]:
+    """Whole rows of this process's share, at most `SLICE` elements at a time where a row is no longer."""
+    own = local(tensor)
+    own = own if own.ndim else own[None]
+    return torch.split(own, max(1, SLICE // max(1, own.shape[1:].numel())))
+
+
+def _update_slice(
+    weight: Tensor, grad: Tensor, old_mean: Tensor, old_square: Tensor, step: int, group: dict[str, Any]
+) -> None:
+    """AdamW's formulas over some rows, in place. step: this update's number, from 1."""
+    (beta1, beta2), lr = group["betas"], group["lr"]
+    grad = grad.float()
+    mean = old_mean.float().lerp_(grad, 1 - beta1)
+    square = old_square.float().mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+    spread = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
+    updated = weight.float() * (1 - lr * group["weight_decay"])
+    updated.addcdiv_(mean, spread, value=-lr / (1 - beta1**step))
+    for target, value in ((old_mean, mean), (old_square, square), (weight, updated)):
+        target.copy_(round_stochastically(value) if target.dtype == torch.bfloat16 else value)
 
 
 def zeros(like: Tensor) -> Tensor:

@@ -18,9 +18,8 @@ from tolman.learn.annotations import read_pair, read_verdict
 from tolman.learn.batching import (
     ClipTree,
     Reader,
+    Reference,
     flat_log_probs,
-    frozen_copy,
-    frozen_log_probs,
     split,
     tree_scores_of,
 )
@@ -62,7 +61,7 @@ class Preference:
         self.recipe, self.policy, self.corpus = recipe, policy, corpus
         self.loss_function = make_loss(recipe.loss)
         self.reader = Reader(recipe, policy)
-        self.reference = frozen_copy(policy)
+        self.reference = Reference(policy)
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = {}
 
@@ -75,7 +74,7 @@ class Preference:
         """(C,) log-probabilities of whole completions under the policy and under the reference."""
         lengths = [length for clip in clips for length in clip.lengths]
         own_N = flat_log_probs(tree_scores_of(self.policy, clips))
-        reference_N = frozen_log_probs(self.reference, clips)
+        reference_N = self.reference.log_probs(clips)
         return sequence_sums(own_N, lengths), sequence_sums(reference_N, lengths)
 
 

@@ -90,6 +90,7 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
     _check_loss(recipe, source)
     _check_filter(recipe, source)
     _check_trackers(recipe.run, source)
+    _check_adapters(recipe, source)
     if recipe.optimiser.warmup > recipe.run.steps:
         warmup, steps = recipe.optimiser.warmup, recipe.run.steps
         raise ValueError(f"{source}: optimiser.warmup is {warmup}, more than run.steps, which is {steps}")
@@ -216,6 +217,30 @@ def _check_trackers(run: Run, source: str) -> None:
     if run.project != Run.project and not {"wandb", "trackio"} & set(run.trackers):
         raise ValueError(
             f"{source}: run.project is {run.project!r}, but run.trackers names neither wandb nor trackio"
+        )
+
+
+def _check_adapters(recipe: Recipe, source: str) -> None:
+    """Adapters are told of only where there are some, and are what `train` asks for."""
+    model = recipe.model
+    if not model.lora_rank:
+        for key in ("lora_alpha", "lora_targets"):
+            if (value := getattr(model, key)) != getattr(Model, key):
+                raise ValueError(f"{source}: model.{key} is {value!r}, but model.lora_rank is 0: no adapters")
+        return
+    if model.train != "text":
+        raise ValueError(
+            f"{source}: model.train is {model.train!r}, but adapters (model.lora_rank) are the language "
+            "model's; write 'text'"
+        )
+    if not model.lora_targets:
+        raise ValueError(f"{source}: model.lora_targets names no matrix")
+    if doubled := [name for name in model.lora_targets if model.lora_targets.count(name) > 1]:
+        raise ValueError(f"{source}: model.lora_targets lists {doubled[0]!r} twice")
+    if recipe.distributed.shard == "full":
+        raise ValueError(
+            f"{source}: distributed.shard is 'full', which cannot split a policy with adapters "
+            "(model.lora_rank); write 'none'"
         )
 
 

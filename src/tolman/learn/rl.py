@@ -21,8 +21,8 @@ from tolman.learn.batching import (
     ClipTree,
     PromptNumbers,
     Reader,
+    Reference,
     flat_log_probs,
-    frozen_copy,
     frozen_log_probs,
     prompt_numbers,
     split,
@@ -101,7 +101,7 @@ class Rl:
         self.advantage = make_advantage(recipe)
         self.loss_function = make_loss(recipe.loss)
         self.reader = Reader(recipe, policy)
-        self.reference = frozen_copy(policy) if recipe.loss.beta > 0 else None
+        self.reference = Reference(policy) if recipe.loss.beta > 0 else None
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = self.advantage.state
 
@@ -316,7 +316,7 @@ class Rl:
         given = (clips, self.sampling.temperature)
         return Fixed(
             None if on_policy else frozen_log_probs(self.policy, *given),
-            None if self.reference is None else frozen_log_probs(self.reference, *given),
+            None if self.reference is None else self.reference.log_probs(*given),
             group_divergence(self.policy, *given) if LOSSES[self.loss_config.name].divergence else None,
         )
 

@@ -14,6 +14,8 @@ from tolman.learn.hardware import HARDWARE
 from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, NORMALISE, OBJECTIVES, TRACKERS
 
 TRAINABLE = ("all", "text", "vision", "text+merger")
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Of a layer of the language model."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,13 @@ class Model:
     bfloat16: GPUs, CPUs with AVX512-BF16). Sampling stays in `dtype`."""
     train: str = knob("all", choices=TRAINABLE)
     """Which weights learn: everything, the language model, the vision tower, or language model and merger."""
+    lora_rank: int = knob(0, low=0)
+    """Rank of adapters (LoRA, through PEFT) that learn in place of the language model's matrices; 0: the
+    weights themselves learn. Wants train = `text`; everything but the adapters is then frozen."""
+    lora_alpha: int = knob(0, low=0)
+    """What adapters compute is multiplied by this over their rank; 0: twice the rank."""
+    lora_targets: tuple[str, ...] = knob(MATRICES, choices=MATRICES)
+    """Matrices of every layer that have adapters."""
     gradient_checkpointing: bool = knob(False)
     """Recompute activations in the backward pass: less memory, about a third more time."""
 

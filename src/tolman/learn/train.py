@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tolman.learn.checkpoint import load_step, save_step, step_folders
+from tolman.learn.checkpoint import bit_sums, load_step, save_step, step_folders
 from tolman.learn.corpus import Corpus, check_gold, load_corpus
 from tolman.learn.objective import Batch, LossOutput, Objective, precision
 from tolman.learn.optim import (
@@ -42,6 +42,7 @@ from tolman.learn.stages import Stage, folder_of
 from tolman.learn.tracking import Trackers, check_trackers
 from tolman.learn.utilisation import FlopMeter
 from tolman.learn.watch import StallWatch, Watch
+from tolman.policy.adapters import adapter_weights, add_adapters, check_peft
 from tolman.policy.load import load_policy, save_policy
 from tolman.policy.policy import Policy
 
@@ -74,14 +75,14 @@ def _train(
     policy: Policy | None,
     processes: Processes,
 ) -> Path:
-    check_trackers(recipe)
+    _check_packages(recipe)
     folder = RunFolder(Path(recipe.run.out) / recipe.run.name)
     rewards = make_rewards(recipe) if recipe.rewards else None
     corpus = check_gold(load_corpus(recipe.data), rewards, drop=recipe.data.drop_bad_gold)
     if policy is None:
         device = own_device(recipe.run.device)
         policy = load_policy(recipe.model.path, device=device, dtype=recipe.model.dtype)
-    choose_trained(policy.model, recipe.model.train)
+    _choose_what_learns(recipe, policy)
     if recipe.model.gradient_checkpointing:
         recompute_activations(policy.model)
     threads = torch.get_num_threads()
@@ -127,7 +128,23 @@ def _check_stages(stages: Sequence[Stage], resume: bool) -> None:
         raise ValueError(f"nothing to resume: {folder_of(stages[0])} is missing")
     for stage in stages:
         if not isinstance(stage, Selection):
-            check_trackers(stage)
+            _check_packages(stage)
+
+
+def _check_packages(recipe: Recipe) -> None:
+    """Raise ValueError where a package that the recipe needs is not installed."""
+    check_trackers(recipe)
+    if recipe.model.lora_rank:
+        check_peft()
+
+
+def _choose_what_learns(recipe: Recipe, policy: Policy) -> None:
+    model = recipe.model
+    choose_trained(policy.model, model.train)
+    if model.lora_rank:
+        alpha = model.lora_alpha or 2 * model.lora_rank
+        seed = stream_seed(recipe.run.seed, 0, "adapters")
+        add_adapters(policy, model.lora_rank, alpha, model.lora_targets, seed)
 
 
 def _run_stage(stage: Stage, report: Callable[[Row], None], processes: Processes) -> None:
@@ -145,13 +162,15 @@ def _run_stage(stage: Stage, report: Callable[[Row], None], processes: Processes
 def _digests(recipe: Recipe, corpus: Corpus, policy: Policy) -> dict[str, str]:
     """What all processes must have read alike, each as a number for comparing."""
     questions = [(clip.name, q.problem_id, q.problem) for clip in corpus.training for q in clip.questions]
-    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    weights = [
-        int(weight.detach().view(bits[weight.element_size()]).sum(dtype=torch.int64))
-        for weight in policy.model.parameters()
-    ]
-    read = {"recipe": recipe_to_toml(recipe), "questions": repr(questions), "weights": repr(weights)}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in read.items()}
+    read = {"recipe": recipe_to_toml(recipe), "questions": repr(questions)}
+    found = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in read.items()}
+    return found | {"weights": bit_sums(policy.model.parameters())}
+
+
+def _digest_of_base(policy: Policy) -> str:
+    """Of the weights that adapters were put on."""
+    own = adapter_weights(policy.model)
+    return bit_sums(weight for name, weight in policy.model.named_parameters() if name not in own)
 
 
 def _ignore(row: Row) -> None:
@@ -166,6 +185,7 @@ class _Loop:
     ) -> None:
         self.recipe, self.folder, self.policy, self.objective = recipe, folder, policy, objective
         self.processes = current()
+        self.base = _digest_of_base(policy) if adapter_weights(policy.model) else ""
         self.shards = self._split()
         self.modules = {"policy": policy.model, **objective.modules}
         self.parameters = [
@@ -179,7 +199,8 @@ class _Loop:
         weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
         trained = sum(p.numel() * p.element_size() for p in self.parameters)
         if self.processes.first:
-            folder.need_space((weights + 2 * trained) * (recipe.run.keep + 1) + weights)
+            written = trained if self.base else weights
+            folder.need_space((written + 2 * trained) * (recipe.run.keep + 1) + weights)
 
     def _split(self) -> Shards | None:
         """The policy's shards, None where every process holds it whole."""
@@ -218,7 +239,7 @@ class _Loop:
                     self.folder.flush()
                 save_step(
                     self.folder.checkpoints, step + 1, self.modules, self.optimiser, run.keep,
-                    self.objective.state,
+                    self.objective.state, self.base,
                 )  # fmt: skip
         self.policy.model.eval()
         state = whole_state(self.policy.model)
@@ -230,7 +251,8 @@ class _Loop:
         done = 0
         if checkpoints := self.processes.from_first(partial(step_folders, self.folder.checkpoints)):
             device = str(self.policy.device)
-            done = load_step(checkpoints[-1], self.modules, self.optimiser, device, self.objective.state)
+            state = self.objective.state
+            done = load_step(checkpoints[-1], self.modules, self.optimiser, device, state, self.base)
         self.unreadable = self.processes.from_first(partial(self._forget, done))
         return done
 

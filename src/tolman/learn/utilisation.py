@@ -22,7 +22,7 @@ class FlopMeter:
     def __init__(self, policy: Policy, recipe: Recipe) -> None:
         self.size = ModelSize.from_config(policy.model.config.to_dict(), policy.frames, policy.frame_size)
         train = recipe.model.train
-        self.text_passes = 2 if train == "vision" else 3
+        self.text_passes = 2 if train == "vision" or recipe.model.lora_rank else 3
         self.tower_passes = {"all": 3, "vision": 3, "text+merger": 1, "text": 0}[train]
         self.peak = 0.0
         if recipe.run.hardware:

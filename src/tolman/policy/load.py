@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tolman.video.patches import PatchSpec
 
+from .adapters import adapter_weights, merged_weights, save_adapters, without_adapters
 from .disk import disk_errors
 from .family import FAMILIES, STEP_TOKENS, Family, family_of, preprocessing
 from .policy import Policy
@@ -73,6 +74,7 @@ def save_policy(
     """Write a checkpoint that `load_policy` and plain transformers load, weights as `dtype` (None: as they
     are).
 
+    A policy with adapters is written merged, and its adapters in PEFT's format into the folder's `adapter`.
     state: the weights, where the model itself holds them only in part; None takes `model.state_dict()`.
     The folder appears whole: it is written beside `folder` and renamed. An earlier policy there is replaced.
     Raises ValueError where `folder` holds anything else, OSError naming it where it cannot be written.
@@ -86,8 +88,12 @@ def save_policy(
     assert isinstance(dtype, torch.dtype)
     with _whole_folder(folder) as part:
         held = policy.model.state_dict() if state is None else state
-        weights = {name: weight.detach().to("cpu", dtype) for name, weight in held.items()}
-        policy.model.save_pretrained(part, state_dict=weights)
+        merged = merged_weights(policy.model, held)
+        weights = {name: weight.detach().to("cpu", dtype) for name, weight in merged.items()}
+        with without_adapters(policy.model):
+            policy.model.save_pretrained(part, state_dict=weights)
+        if adapter_weights(policy.model):
+            save_adapters(policy.model, part / "adapter")
         policy.tokenizer.save_pretrained(part)
         config = json.loads((part / "config.json").read_text())
         for section in (config, config["text_config"], config["vision_config"]):

@@ -22,11 +22,11 @@ torch's AdamW on float32."""
 
 
 def durations(
-    recipe: Recipe | Selection, size: ModelSize, step: Step, hardware: Hardware, rank: int
+    recipe: Recipe | Selection, size: ModelSize, step: Step, hardware: Hardware
 ) -> dict[str, float]:
-    """Part of the step → seconds. rank: as in `memory`.
+    """Part of the step → seconds.
 
-    Left out: decoding clips that are not held, and what several processes exchange.
+    Left out: decoding clips that are not held, what several processes exchange, adapters' own products.
     """
     kind = kind_of(recipe, hardware.is_gpu)
     found: dict[str, float] = {}
@@ -42,7 +42,7 @@ def durations(
         found["loss, language model"] = step.passes * text
         if tower:
             found["loss, vision tower"] = step.passes * tower
-        trained, each = trained_bytes(recipe, size, rank)
+        trained, each = trained_bytes(recipe, size)
         if recipe.distributed.shard == "full":
             trained /= step.processes
         traffic = trained * UPDATE_BYTES[each] / (hardware.bandwidth * reached(hardware).copy)

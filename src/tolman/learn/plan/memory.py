@@ -7,7 +7,7 @@ optimiser. Three moments compete for the peak: the rollout, the loss, the update
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ CHUNK_ELEMENTS = 2**24
 """Logits held at a time (`tolman.policy.logprobs`)."""
 LOGIT_COPIES, SAMPLING_COPIES = 3, 6
 """Float32 tensors as large as the logits alive at once: in their backward pass, in a decoding step."""
-STOCHASTIC_COPIES = 8
-"""Four-byte tensors as large as the weight being updated, alive at once (`StochasticAdamW`)."""
+STOCHASTIC_COPIES, SLICE = 8, 2**21
+"""Four-byte tensors as large as the slice of a weight being updated, alive at once, and elements of a slice
+(`StochasticAdamW`)."""
 RUNTIME = {True: 0.6 * 2**30, False: 0.47 * 2**30}
 """What a process holds before any weight: a CUDA context and its libraries' workspaces; Python with torch and
 transformers on a CPU."""
@@ -73,15 +74,11 @@ def kind_of(recipe: Recipe | Selection, is_gpu: bool) -> Kind:
 
 
 def memory(
-    recipe: Recipe | Selection, size: ModelSize, step: Step, *, is_gpu: bool, clips: int | None, rank: int
+    recipe: Recipe | Selection, size: ModelSize, step: Step, *, is_gpu: bool, clips: int | None
 ) -> Memory:
-    """What a step of the recipe needs.
-
-    clips: how many clips the data has, None where that is not known. rank: of adapters that learn in place of
-    the language model's matrices, 0 for none.
-    """
+    """What a step of the recipe needs. clips: how many the data has, None where that is not known."""
     kind = kind_of(recipe, is_gpu)
-    held = _held(recipe, size, step, kind, rank)
+    held = _held(recipe, size, step, kind)
     held["libraries"] = RUNTIME[is_gpu]
     host = _host(recipe, size, step, clips)
     if not is_gpu:
@@ -91,8 +88,8 @@ def memory(
         passing["rollout"] = _rollout(size, step, kind)
     if step.learns:
         assert isinstance(recipe, Recipe)
-        passing["loss"] = _loss(recipe, size, step, kind, rank)
-        passing["update"] = _update(recipe, size, is_gpu, rank)
+        passing["loss"] = _loss(recipe, size, step, kind)
+        passing["update"] = _update(recipe, size, is_gpu)
     phases = {}
     for name, parts in passing.items():
         fragments = {} if is_gpu else {"fragments": FRAGMENTS * sum(parts.values())}
@@ -113,7 +110,7 @@ def _split(moment: str, parts: Bytes, size: ModelSize, step: Step, kind: Kind) -
     apart = float(size.vision.parameters * kind.weight) if step.tower == "frozen" else 0.0
     layer = size.text.layer_matrices * kind.weight
     outer = whole - apart - size.text.layers * layer
-    shared = {"optimiser", "gradients", "adapters"} | ({"scratch"} if moment == "update" else set())
+    shared = {"optimiser", "gradients"} | ({"scratch"} if moment == "update" else set())
     found = {name: value / (step.processes if name in shared else 1) for name, value in parts.items()}
     found["weights"] = apart + (whole - apart) / step.processes
     gathered = {
@@ -124,25 +121,25 @@ def _split(moment: str, parts: Bytes, size: ModelSize, step: Step, kind: Kind) -
     return found | {"gathered": gathered[moment]}
 
 
-def trained_bytes(recipe: Recipe | Selection, size: ModelSize, rank: int) -> tuple[float, int]:
-    """How many weights learn, and how many bytes each takes. Adapters are held in float32, as PEFT does."""
+def trained_bytes(recipe: Recipe | Selection, size: ModelSize) -> tuple[float, int]:
+    """How many weights learn, and how many bytes each takes. Adapters are float32."""
     if not isinstance(recipe, Recipe):
         return 0, 4
-    if rank:
-        return rank * size.text.linear_widths * size.text.layers, 4
+    if recipe.model.lora_rank:
+        return size.text.adapters(recipe.model.lora_rank, recipe.model.lora_targets), 4
     return size.trained(recipe.model.train), 4 if recipe.model.dtype == "float32" else 2
 
 
-def _held(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind, rank: int) -> Bytes:
-    """What is there all the time."""
-    trained, each = trained_bytes(recipe, size, rank)
+def _held(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind) -> Bytes:
+    """What is there all the time. The reference of adapters is the policy without them."""
+    trained, each = trained_bytes(recipe, size)
     found = {"weights": float(size.parameters * kind.weight)}
-    if rank:
-        found["adapters"] = trained * each
     if step.learns:
         found["optimiser"] = 2.0 * trained * each
+        if recipe.model.lora_rank:
+            return found | {"adapters": trained * each}
     if step.references:
-        found["reference"] = found["weights"] + found.get("adapters", 0)
+        found["reference"] = found["weights"]
     return found
 
 
@@ -166,29 +163,37 @@ def _host(recipe: Recipe | Selection, size: ModelSize, step: Step, clips: int | 
     return found
 
 
-def text_activations(size: ModelSize, kind: Kind, learns: bool, rank: int = 0) -> float:
+def text_activations(size: ModelSize, kind: Kind, learns: bool) -> float:
     """Bytes that one layer saves of one token.
 
     Norms save their input in float32, the normalised values, and what the next matrices take; these save it
-    once, or each its own bfloat16 copy under autocast. Frozen matrices save no input; adapters of a rank do,
-    in float32, each its own copy where the weights are bfloat16.
+    once, or each its own bfloat16 copy under autocast. Frozen matrices save no input.
     """
     text, half = size.text, 2 if kind.is_half else 4
     hidden, wide = text.hidden, text.query + text.key
     heads = 2 * wide + (text.query if kind.is_gpu else 0)  # FlexAttention's result is copied behind it
-    if rank or not learns:
+    if not learns:
         norms, mlp = 8 * hidden, 3 * half * text.intermediate
     elif kind.is_mixed:
         norms, mlp = 26 * hidden, 4 * half * text.intermediate
     else:
         norms, mlp = (8 + 4 * half) * hidden, 4 * half * text.intermediate
     if text.qk_norm:
-        norms += (4 + (half if learns and not rank else 0)) * wide + 4 * (text.heads + text.kv_heads)
-    inputs = 0
-    if rank:
-        copies = 2 * hidden if kind.weight == 4 else 5 * hidden + text.query
-        inputs = 4 * (copies + text.intermediate + 7 * rank)
-    return norms + half * heads + mlp + 4 * text.heads + 8 + inputs
+        norms += (4 + (half if learns else 0)) * wide + 4 * (text.heads + text.kv_heads)
+    return norms + half * heads + mlp + 4 * text.heads + 8
+
+
+def adapter_activations(size: ModelSize, kind: Kind, rank: int, targets: Sequence[str]) -> float:
+    """Bytes that a layer's adapters save of one token more: what goes into A and what comes out of it.
+
+    Where all is float32, maps of the same values share them, and attention's result is held anyway; elsewhere
+    each has its own copy in the type it computes in.
+    """
+    inputs = {name: size.text.widths[name][0] for name in targets}
+    if not kind.is_half:
+        shared = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}
+        inputs = {shared.get(name, name): width for name, width in inputs.items() if name != "o_proj"}
+    return (2 if kind.is_mixed else 4) * (sum(inputs.values()) + rank * len(targets))
 
 
 def tower_activations(size: ModelSize, kind: Kind) -> tuple[float, float]:
@@ -205,17 +210,20 @@ def tower_activations(size: ModelSize, kind: Kind) -> tuple[float, float]:
     return norms + attention + mlp, merger
 
 
-def activations(
-    recipe: Recipe, size: ModelSize, step: Step, kind: Kind, rank: int = 0
-) -> dict[str, tuple[float, float]]:
+def activations(recipe: Recipe, size: ModelSize, step: Step, kind: Kind) -> dict[str, tuple[float, float]]:
     """Of one part of a step: what for → (bytes until the backward pass is there, more bytes while it is)."""
     text, vision, half = size.text, size.vision, 2 if kind.is_half else 4
     alone = Tree(0, 1, step.tree.question, 1, step.tree.completion)
     tokens = max(step.part_clips * step.tree.tokens, step.blind * alone.tokens)
-    layer = tokens * text_activations(size, kind, step.text_learns, rank)
+    layer = text_activations(size, kind, step.text_learns)
+    if recipe.model.lora_rank:
+        layer += adapter_activations(size, kind, recipe.model.lora_rank, recipe.model.lora_targets)
+    layer *= tokens
     # the last norm, rotary tables, ids
-    norm = (4 + (kind.weight if step.text_learns and not rank else 0)) * text.hidden
+    norm = (4 + (kind.weight if step.text_learns else 0)) * text.hidden
     rest = tokens * (norm + 2 * kind.weight * text.head_dim + 16)
+    if recipe.model.lora_rank:  # nothing before the first adapters needs a gradient: a norm saves nothing
+        rest -= tokens * (4 * text.hidden + 4)
     scratch: float = tokens * half * (3 * text.intermediate + 2 * text.hidden)
     found: dict[str, tuple[float, float]] = {}
     found["activations of the language model"] = (text.layers * layer + rest, scratch)
@@ -235,18 +243,18 @@ def activations(
     return found
 
 
-def _loss(recipe: Recipe, size: ModelSize, step: Step, kind: Kind, rank: int) -> Bytes:
+def _loss(recipe: Recipe, size: ModelSize, step: Step, kind: Kind) -> Bytes:
     """At the start of the backward pass, or at its end where gradients outgrow activations."""
     text = size.text
-    trained, each = trained_bytes(recipe, size, rank)
+    trained, each = trained_bytes(recipe, size)
     gradients = trained * each
-    parts = activations(recipe, size, step, kind, rank)
+    parts = activations(recipe, size, step, kind)
     scored = max(step.part_clips * step.tree.scored, step.blind * step.tree.completion)
     chunk = min(scored, max(1, CHUNK_ELEMENTS // text.vocabulary))
     logits = LOGIT_COPIES * 4.0 * chunk * text.vocabulary
     logits += scored * text.hidden * (2 if kind.is_half else 4)
     head = 0.0  # the output layer's gradient comes first, chunks of logits being added to it one by one
-    if step.text_learns and not rank:
+    if step.text_learns:
         head = float(text.head * each * (1 if chunk == scored else 2))
     casts = 2.0 * cast_weights(size, step) if kind.is_mixed else 0.0
     saved = {
@@ -270,13 +278,14 @@ def cast_weights(size: ModelSize, step: Step) -> int:
     return found + (0 if step.tower == "frozen" else (1 + vision.deepstack) * vision.merger_matrices)
 
 
-def _update(recipe: Recipe, size: ModelSize, is_gpu: bool, rank: int) -> Bytes:
+def _update(recipe: Recipe, size: ModelSize, is_gpu: bool) -> Bytes:
     """The optimiser's step."""
-    trained, each = trained_bytes(recipe, size, rank)
+    trained, each = trained_bytes(recipe, size)
     found = {"gradients": float(trained * each)}
+    rank = recipe.model.lora_rank
     largest = rank * size.text.intermediate if rank else _largest(size, recipe.model.train)
     if each == 2:
-        found["scratch"] = STOCHASTIC_COPIES * 4.0 * largest
+        found["scratch"] = STOCHASTIC_COPIES * 4.0 * min(SLICE, largest)
     else:  # on a GPU torch's AdamW takes all weights at once
         found["scratch"] = 4.0 * trained if is_gpu else 2 * 4.0 * largest
     return found

@@ -38,7 +38,6 @@ class Plan:
     hardware: Hardware
     lengths: Lengths
     clips: int | None
-    rank: int
     step: Step
     memory: Memory
     seconds: dict[str, float]
@@ -107,23 +106,18 @@ def make_plan(
     lengths: Lengths | None = None,
     *,
     clips: int | None = None,
-    rank: int = 0,
     processes: int = 1,
 ) -> Plan:
     """Predict a step; of several processes, one device for each, what one of them needs.
 
     lengths: tokens of questions and completions. clips: how many the data has, None where that is not known:
-    caches then count as full. rank: plan as if adapters (LoRA) of this rank on the language model's matrices
-    learnt, everything else being frozen. Raises ValueError as `step_of`, and for a rank where the language
-    model does not learn.
+    caches then count as full. Raises ValueError as `step_of`.
     """
     lengths = lengths or Lengths()
-    if rank and (isinstance(recipe, Selection) or recipe.model.train == "vision"):
-        raise ValueError("adapters are planned for the language model, which does not learn in this recipe")
-    step = step_of(recipe, size, lengths, has_adapters=rank > 0, processes=processes)
-    needed = memory(recipe, size, step, is_gpu=hardware.is_gpu, clips=clips, rank=rank)
-    seconds = durations(recipe, size, step, hardware, rank)
-    return Plan(recipe, size, hardware, lengths, clips, rank, step, needed, seconds)
+    step = step_of(recipe, size, lengths, processes)
+    needed = memory(recipe, size, step, is_gpu=hardware.is_gpu, clips=clips)
+    seconds = durations(recipe, size, step, hardware)
+    return Plan(recipe, size, hardware, lengths, clips, step, needed, seconds)
 
 
 def turned(plan: Plan, settings: Sequence[str]) -> Plan:
@@ -132,8 +126,7 @@ def turned(plan: Plan, settings: Sequence[str]) -> Plan:
     table = apply_overrides(tomllib.loads(recipe_to_toml(plan.recipe)), settings)
     recipe = parse(table)
     return make_plan(
-        recipe, plan.size, plan.hardware, plan.lengths,
-        clips=plan.clips, rank=plan.rank, processes=plan.step.processes,
+        recipe, plan.size, plan.hardware, plan.lengths, clips=plan.clips, processes=plan.step.processes
     )  # fmt: skip
 
 
@@ -171,6 +164,8 @@ def _knobs(plan: Plan) -> Iterator[tuple[list[str], str]]:
         yield ["distributed.shard=full"], "nothing"
     if isinstance(recipe, Recipe) and model.train in ("all", "text+merger"):
         yield ["model.train=text"], "what learns"
+    if isinstance(recipe, Recipe) and model.train != "vision" and not model.lora_rank:
+        yield ["model.lora_rank=16", "model.train=text"], "what learns"
     yield [f"batch.questions_per_clip={2 * batch.questions_per_clip}"], "the batch"
     if batch.clips > 1:
         yield [f"batch.clips={batch.clips // 2}"], "the batch"
@@ -231,7 +226,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "model": {
             "path": plan.recipe.model.path,
             "parameters": plan.size.parameters,
-            "adapter_rank": plan.rank,
+            "adapter_rank": plan.recipe.model.lora_rank,
         },
         "hardware": {
             "name": plan.hardware.name,

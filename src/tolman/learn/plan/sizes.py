@@ -7,7 +7,7 @@ torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,18 @@ class TextSize:
         return self.layers * layer + self.hidden + self.head * (1 if self.tied else 2)
 
     @property
-    def linear_widths(self) -> int:
-        """Inputs and outputs of a layer's seven linear maps together: weights of a rank-1 adapter on each."""
-        widths = 2 * (self.hidden + self.query) + 2 * (self.hidden + self.key)
-        return widths + 3 * (self.hidden + self.intermediate)
+    def widths(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each of a layer's matrices."""
+        hidden, wide = self.hidden, self.intermediate
+        return {
+            "q_proj": (hidden, self.query), "k_proj": (hidden, self.key), "v_proj": (hidden, self.key),
+            "o_proj": (self.query, hidden),
+            "gate_proj": (hidden, wide), "up_proj": (hidden, wide), "down_proj": (wide, hidden),
+        }  # fmt: skip
+
+    def adapters(self, rank: int, targets: Sequence[str]) -> int:
+        """Weights of adapters of a rank on these matrices of every layer."""
+        return rank * self.layers * sum(sum(self.widths[name]) for name in targets)
 
 
 @dataclass(frozen=True)

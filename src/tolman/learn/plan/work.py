@@ -79,10 +79,11 @@ class Step:
     of a question and its completion without a clip, in a pass of their own. group, shuffled: completions
     sampled of each prompt with frames in order and shuffled. passes: optimiser epochs over the batch.
     updates: optimiser steps. references: forward passes of a frozen copy; forwards: other passes without
-    gradient over the batch. layers_back: share of the language model's layers with a backward pass. tower:
-    `trained`, `merger` (only its last part learns) or `frozen`. learns: whether there is a loss at all.
-    processes: that share a step; clips, blind and all that follows from them are one process's, samples of
-    all: completions that the step learns from, or that a selecting stage keeps or not.
+    gradient over the batch. text_learns: whether the language model's own weights learn, not adapters on
+    them. layers_back: share of its layers with a backward pass. tower: `trained`, `merger` (only its last
+    part learns) or `frozen`. learns: whether there is a loss at all. processes: that share a step; clips,
+    blind and all that follows from them are one process's, samples of all: completions that the step learns
+    from, or that a selecting stage keeps or not.
     """
 
     tree: Tree
@@ -125,13 +126,12 @@ def step_of(
     recipe: Recipe | Selection,
     size: ModelSize,
     lengths: Lengths,
-    has_adapters: bool = False,
     processes: int = 1,
 ) -> Step:
     """The work of the recipe's steps with a policy of this size.
 
-    has_adapters: adapters on the language model's matrices learn in place of all weights. Raises ValueError
-    for an objective that is none of `PLANNED`, and for frames that do not divide into tokens.
+    Raises ValueError for an objective that is none of `PLANNED`, and for frames that do not divide into
+    tokens.
     """
     batch, sampling = recipe.batch, recipe.sampling
     frames = recipe.data.frames or size.frames
@@ -174,8 +174,8 @@ def step_of(
         updates=updates if name != "select" else 0,
         references=_references(recipe, name),
         forwards=_forwards(recipe, name),
-        tower="frozen" if has_adapters else _TOWER[_train(recipe)],
-        text_learns=_train(recipe) != "vision",
+        tower=_TOWER[_train(recipe)],
+        text_learns=_train(recipe) != "vision" and not recipe.model.lora_rank,
         layers_back=0.5 if name == "dense" else 1.0,
         learns=name != "select",
         processes=processes,
