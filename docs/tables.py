@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -67,8 +68,8 @@ def seeds() -> str:
     changes = [
         load(f.stem)["difference"]["overall"]["difference"] for f in RESULTS.glob("quickstart-seed*.json")
     ]
-    mean = f"{sum(changes) / len(changes):+.1f}"
-    rows.append(["mean of the seeds", "", "", "", mean, ""])
+    error = stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else None
+    rows.append(["mean of the seeds", "", "", "", f"{fmean(changes):+.1f} ± {number(error)}", ""])
     return table(["quickstart", "questions", "before", "after", "change", "best constant"], rows)
 
 
