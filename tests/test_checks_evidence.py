@@ -77,7 +77,8 @@ def test_the_experiment_asks_what_it_should() -> None:
     )
     for name, recipe in recipes.items():  # same data and budget: the draw depends on these alone
         assert recipe.model.path == "starter"
-        assert (recipe.run.steps, recipe.batch.clips, recipe.batch.questions_per_clip) == (60, 4, 2)
+        budget = (shipped["run"]["steps"], shipped["batch"]["clips"], shipped["batch"]["questions_per_clip"])
+        assert (recipe.run.steps, recipe.batch.clips, recipe.batch.questions_per_clip) == budget
         assert recipe.data == recipes["grpo"].data
         assert recipe.optimiser.lr == shipped["optimiser"]["lr"]
         assert recipe.loss is not None
