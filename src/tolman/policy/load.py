@@ -177,7 +177,7 @@ def _checked_config(folder: Path) -> tuple[Family, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder}: no config.json, so this is no checkpoint folder")
-    raw = _read_json(path)
+    raw = read_json(path)
     try:
         family = family_of(raw)
     except ValueError as error:
@@ -218,7 +218,7 @@ def _settings(folder: Path, spec: PatchSpec) -> tuple[int, tuple[int, int]]:
     path = folder / _SETTINGS
     if not path.is_file():
         return DEFAULT_FRAMES, (STEP_TOKENS[0] * spec.factor, STEP_TOKENS[1] * spec.factor)
-    raw = _read_json(path)
+    raw = read_json(path)
     frames, size = raw.get("frames"), raw.get("frame_size")
     if type(frames) is not int or frames < 1:
         raise ValueError(f"{path}: frames must be a positive integer, got {frames!r}")
@@ -231,7 +231,7 @@ def _settings(folder: Path, spec: PatchSpec) -> tuple[int, tuple[int, int]]:
     return frames, (size[0], size[1])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises ValueError naming the file."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

@@ -6,14 +6,13 @@ torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tolman.policy.family import FAMILIES, STEP_TOKENS, family_of
-from tolman.policy.load import DEFAULT_FRAMES, STARTER
+from tolman.policy.load import DEFAULT_FRAMES, STARTER, read_json
 
 
 @dataclass(frozen=True)
@@ -241,25 +240,15 @@ def model_size(name: str) -> ModelSize:
             f"no checkpoint at {name}, and its sizes are not known by heart; plan it with another one's: "
             f"--model.path followed by starter, smol, {', '.join(KNOWN)} or a checkpoint folder"
         )
-    settings = _json(folder / "tolman.json") if (folder / "tolman.json").is_file() else {}
+    settings = read_json(folder / "tolman.json") if (folder / "tolman.json").is_file() else {}
     size = settings.get("frame_size")
     try:
-        raw = _json(folder / "config.json")
+        raw = read_json(folder / "config.json")
         return ModelSize.from_config(
             raw, int(settings.get("frames", 0)), (int(size[0]), int(size[1])) if size else None
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: must hold a JSON object, got {type(raw).__name__}")
-    return raw
 
 
 def _config(kind: str, text: tuple[int, ...], tied: bool, vision: Mapping[str, Any]) -> dict[str, Any]:
