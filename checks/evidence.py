@@ -58,7 +58,8 @@ def run(plan: Plan, out: Path, arms: Sequence[Arm], seeds: Sequence[int], layout
             ("train", plan.rooms.training, 0),
             ("held-out", plan.rooms.held_out, HELD_OUT),
         ):
-            scenes = [generate_scene(10_000 * seed + first + k, plan.rooms.difficulty) for k in range(count)]
+            numbers = range(10_000 * seed + first, 10_000 * seed + first + count)
+            scenes = [generate_scene(k, plan.rooms.difficulty, plan.rooms.side) for k in numbers]
             film(
                 plan,
                 rooms_of(out, seed, which),

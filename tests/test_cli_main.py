@@ -15,6 +15,7 @@ from tolman.cli.eval_command import own_template, thinned
 from tolman.cli.main import build_parser, main
 from tolman.cli.shared import frame_size
 from tolman.cli.train_command import overrides
+from tolman.data.scene_io import read_scenes
 
 ROW: dict[str, Any] = {
     "id": 1, "question_type": "object_rel_distance", "ground_truth": "B", "options": ["A. tv", "B. bed"],
@@ -131,6 +132,7 @@ def test_unknown_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> No
     for argv in (
         ["film", "s", "--out", "o", "--size", "0x4"],
         ["scenes", "make", "-1", "--out", "o.jsonl"],
+        ["scenes", "make", "1", "--side", "6", "--out", "o.jsonl"],
         [],
     ):
         with pytest.raises(SystemExit) as ended:
@@ -175,6 +177,10 @@ def test_rooms_are_made_and_validated(tmp_path: Path, capsys: pytest.CaptureFixt
     rooms = tmp_path / "deep" / "rooms.jsonl"
     assert main(["scenes", "make", "2", "--seed", "5", "--difficulty", "0", "--out", str(rooms)]) == 0
     assert len(rooms.read_text().splitlines()) == 2
+    halls = tmp_path / "halls.jsonl"
+    assert main(["scenes", "make", "2", "--side", "6,9", "--out", str(halls)]) == 0
+    assert all(scene.floor_area > 36 for scene in read_scenes(halls))
+    assert "3 to 20 m" in failure(capsys, "scenes", "make", "1", "--side", "1,9", "--out", str(halls))
     good = {
         "problem_id": 1, "problem": "How many?", "data_type": "video", "problem_type": "numerical",
         "options": None, "solution": "<answer>3</answer>", "path": "a.mp4", "data_source": "x",

@@ -171,6 +171,27 @@ def test_difficulty_zero_is_small_and_rectangular():
         assert set(scene.categories) <= set(STARTERS)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_sides_can_be_given(level):
+    side = (6.0, 8.5)
+    halls = [generate_scene(seed, level, side) for seed in range(30)]
+    extents = np.array([np.ptp(hall.floor, axis=0) for hall in halls])
+    assert 6 <= extents.min() < 6.3
+    assert 8.2 < extents.max() <= 8.5
+    least, most = DIFFICULTIES[level].items
+    assert all(3 <= len(hall.items) <= most for hall in halls)
+    assert np.mean([len(hall.items) >= least for hall in halls]) > 0.9
+    assert halls[7].id == f"room-d{level}-6to8.5m-000007"
+    assert halls[7].meta["side"] == [6.0, 8.5]
+    assert as_bytes(halls[7]) == as_bytes(generate_scene(7, level, side))
+
+
+@pytest.mark.parametrize("side", [(2.9, 5), (6, 5), (6, 21), (float("nan"), 5)])
+def test_impossible_sides_are_errors(side):
+    with pytest.raises(ValueError, match="sides must be 3 to 20 m"):
+        generate_scene(0, 1, side)
+
+
 @pytest.mark.parametrize(
     ("seed", "level", "message"), [(-1, 0, "seed"), (0, 4, "0 to 3, got 4"), (0, -1, "got -1")]
 )

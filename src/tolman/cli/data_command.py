@@ -79,7 +79,7 @@ def _register_validate(inner: Subparsers) -> None:
 
 def run_build(arguments: argparse.Namespace) -> None:
     """Make rooms and film them."""
-    rooms = scenes_command.procedural(arguments.count, arguments.seed, arguments.difficulty)
+    rooms = scenes_command.procedural(arguments)
     film_command.build(arguments, rooms)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tolman.cli.shared import Subparsers, add_command, difficulties, positive, say
+from tolman.cli.shared import Subparsers, add_command, difficulties, positive, say, sides
 
 if TYPE_CHECKING:
     from tolman.scenes import Scene
@@ -46,6 +45,12 @@ def add_rooms(parser: argparse.ArgumentParser) -> None:
         help="0: a few big items in a small rectangle … 3: crowded, also L-shaped; several are taken in turn "
         "(default: 1)",
     )
+    parser.add_argument(
+        "--side",
+        type=sides,
+        metavar="LEAST,MOST",
+        help="metres of a room's sides, 6,9 for halls (default: by difficulty, from 3 to 5 up to 5 to 9)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,14 +59,17 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.out.suffix != ".jsonl":
         raise ValueError(f"--out must end in .jsonl, got {arguments.out}")
-    rooms = procedural(arguments.count, arguments.seed, arguments.difficulty)
+    rooms = procedural(arguments)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_scenes(arguments.out, rooms)
     say(f"{len(rooms)} rooms with {sum(len(room.items) for room in rooms)} items in {arguments.out}")
 
 
-def procedural(count: int, seed: int, difficulty: Sequence[int]) -> list[Scene]:
+def procedural(arguments: argparse.Namespace) -> list[Scene]:
     """Rooms of consecutive seeds, the levels of difficulty taken in turn."""
     from tolman.scenes.generate import generate_scene
 
-    return [generate_scene(seed + k, difficulty[k % len(difficulty)]) for k in range(count)]
+    levels, first = arguments.difficulty, arguments.seed
+    return [
+        generate_scene(first + k, levels[k % len(levels)], arguments.side) for k in range(arguments.count)
+    ]

@@ -121,6 +121,15 @@ def difficulties(text: str) -> tuple[int, ...]:
     return tuple(int(level) for level in levels)
 
 
+def sides(text: str) -> tuple[float, float]:
+    """`6,9` as (least, most) metres; the generator says which it can build."""
+    try:
+        least, most = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be two numbers of metres LEAST,MOST, got {text!r}") from None
+    return least, most
+
+
 def frame_size(text: str) -> tuple[int, int]:
     """`448` or `360x640` as (height, width)."""
     parts = text.lower().split("x")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ _ROOMS = 40
 """Rooms tried per scene."""
 _COVER = 0.45
 """Largest share of the floor that items may cover."""
+SIDES = (3.0, 20.0)
+"""Metres: what a room's sides may be."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,25 @@ DIFFICULTIES: tuple[Difficulty, ...] = (
 """The four levels, 0 (a few big items in a small rectangle) to 3 (crowded, often L-shaped)."""
 
 
-def generate_scene(seed: int, difficulty: int = 1) -> Scene:
-    """A procedural room, the same for the same (seed, difficulty).
+def generate_scene(seed: int, difficulty: int = 1, side: tuple[float, float] | None = None) -> Scene:
+    """A procedural room, the same for the same (seed, difficulty, side).
 
+    side: (least, most) metres of each side of the floor's bounding rectangle, in place of the difficulty's.
     The floor lies at z = 0, centred on the origin, walls along x and y. Items do not intersect; one that
     stands on another is 0.5 mm above it. meta: `difficulty`, `seed`, `kind` (of room), `lane` ([[x, y], [x,
     y]]: the middle line of a strip `LANE_WIDTH` wide kept free of standing items, from the room's -y side
-    inwards). Raises ValueError for a negative seed or an unknown difficulty.
+    inwards), and `side` where it was given. Raises ValueError for a negative seed, an unknown difficulty or
+    sides that are not in order within `SIDES`.
     """
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if not 0 <= difficulty < len(DIFFICULTIES):
         raise ValueError(f"difficulty must be 0 to {len(DIFFICULTIES) - 1}, got {difficulty}")
     level = DIFFICULTIES[difficulty]
+    if side is not None:
+        if not SIDES[0] <= side[0] <= side[1] <= SIDES[1]:
+            raise ValueError(f"sides must be {SIDES[0]:g} to {SIDES[1]:g} m, the least first, got {side}")
+        level = replace(level, side=side)
     rng = np.random.default_rng((seed, difficulty))
     best: tuple[Occupied, str, Rect] | None = None
     for _ in range(_ROOMS):
@@ -94,7 +102,7 @@ def generate_scene(seed: int, difficulty: int = 1) -> Scene:
     assert best is not None, (
         f"no room with three categories in {_ROOMS} (seed {seed}, difficulty {difficulty})"
     )
-    return _scene(*best, seed=seed, difficulty=difficulty)
+    return _scene(*best, seed=seed, difficulty=difficulty, side=side)
 
 
 def _lane(rng: np.random.Generator, room: Room) -> Rect:
@@ -210,7 +218,9 @@ def _box(solid: Solid) -> Box:
     )
 
 
-def _scene(occupied: Occupied, kind: str, lane: Rect, *, seed: int, difficulty: int) -> Scene:
+def _scene(
+    occupied: Occupied, kind: str, lane: Rect, *, seed: int, difficulty: int, side: tuple[float, float] | None
+) -> Scene:
     seen: Counter[str] = Counter()
     items = []
     for solid in sorted(occupied.solids, key=lambda solid: solid.category):
@@ -218,12 +228,16 @@ def _scene(occupied: Occupied, kind: str, lane: Rect, *, seed: int, difficulty: 
         seen[solid.category] += 1
     room = occupied.room
     middle = [[lane.x, lane.y - lane.half_depth], [lane.x, lane.y + lane.half_depth]]
+    meta = {"difficulty": difficulty, "seed": seed, "kind": kind, "lane": middle}
+    sides = ""
+    if side is not None:
+        sides, meta["side"] = f"{side[0]:g}to{side[1]:g}m-", list(side)
     return Scene(
-        id=f"room-d{difficulty}-{seed:06d}",
+        id=f"room-d{difficulty}-{sides}{seed:06d}",
         items=tuple(items),
         floor_area=_area(room),
         floor=np.array(room.polygon),
         height=room.height,
         source="procedural",
-        meta={"difficulty": difficulty, "seed": seed, "kind": kind, "lane": middle},
+        meta=meta,
     )
