@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tolman.bench.maps import map_figures
 from tolman.cogmap import CognitiveMap, draw_map, extract_map_text, parse_map
+from tolman.data.scene_io import read_scenes
 from tolman.render.film import film
 from tolman.report.png import data_uri, png_bytes
-from tolman.scenes import generate_scene
 
 SIDE, GAP, TOP = 300, 24, 34
 
@@ -44,9 +44,8 @@ def main(run: Path) -> None:
     """Write the picture."""
     maps = drawn_maps(run)
     _, scene_id, drawn, truth = maps[len(maps) // 2]
-    difficulty, seed = scene_id.removeprefix("room-d").split("-")
-    scene = generate_scene(int(seed), int(difficulty))
-    shot = film(scene, int(seed), 4, (SIDE * 2, SIDE * 2), "survey", 2)
+    scene = next(one for one in read_scenes(run / "rooms" / "held-out") if one.id == scene_id)
+    shot = film(scene, int(scene.meta["seed"]), 4, (SIDE * 2, SIDE * 2), "survey", 2)
     widest = int((shot.sightings.pixels_TI > 60).sum(axis=1).argmax())
     frame = data_uri(png_bytes(shot.rgb_THWC[widest]))
     maps_svg = draw_map(drawn, truth, size=SIDE)

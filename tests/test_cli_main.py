@@ -180,6 +180,7 @@ def test_rooms_are_made_and_validated(tmp_path: Path, capsys: pytest.CaptureFixt
     halls = tmp_path / "halls.jsonl"
     assert main(["scenes", "make", "2", "--side", "6,9", "--out", str(halls)]) == 0
     assert all(scene.floor_area > 36 for scene in read_scenes(halls))
+    capsys.readouterr()
     assert "3 to 20 m" in failure(capsys, "scenes", "make", "1", "--side", "1,9", "--out", str(halls))
     good = {
         "problem_id": 1, "problem": "How many?", "data_type": "video", "problem_type": "numerical",
