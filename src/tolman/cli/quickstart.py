@@ -23,9 +23,11 @@ RECIPE = "quickstart.toml"
 
 @dataclass(frozen=True)
 class Rooms:
-    """What is made: halls, larger than nearly all the rooms that the starter learnt from. Seeds of rooms are
-    `start + 10,000 * seed` and up; the starter learnt from seeds of a million and more, so it has seen none of
-    these."""
+    """What is made: halls, larger than nearly all the rooms that the starter learnt from.
+
+    Seeds of rooms are `start + 10,000 * seed` and up; the starter learnt from seeds of a million and more, so
+    it has seen none of these.
+    """
 
     training: int = 64
     held_out: int = 40

@@ -14,9 +14,9 @@ def register(commands: Subparsers) -> None:
         commands,
         "quickstart",
         "the whole way once, in minutes, on a CPU",
-        "Film halls, larger than the rooms the embedded policy learnt from; measure it there, train it with "
-        "verifiable rewards, measure it again on halls it has not seen, and write a page about it. Nothing is "
-        "downloaded. Everything lands in DIR; open its report.html.",
+        "Film halls, larger than the rooms the embedded policy learnt from; measure it there, train it "
+        "with verifiable rewards, measure it again on halls it has not seen, and write a page about it. "
+        "Nothing is downloaded. Everything lands in DIR; open its report.html.",
         "tolman quickstart --seed 0 --out runs/quickstart",
         run,
     )
