@@ -4,6 +4,7 @@ tests."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -44,14 +45,14 @@ def tiny_tokenizer() -> Any:
     return train_tokenizer(["how many chairs are there in this room?", "think, draw, answer"], 320)
 
 
-def tiny_policy(seed: int = 0) -> Policy:
+def tiny_policy(seed: int = 0, intermediate: int = TINY.intermediate) -> Policy:
     """Weights eight times the usual size: predictions far from uniform, so that a wrong mask shows."""
-    policy = make_starter(tiny_tokenizer(), seed, TINY)
+    policy = make_starter(tiny_tokenizer(), seed, replace(TINY, intermediate=intermediate))
     _enlarge(policy.model)
     return policy
 
 
-def tiny_qwen3_policy(seed: int = 0) -> Policy:
+def tiny_qwen3_policy(seed: int = 0, intermediate: int = 96) -> Policy:
     """The same of Qwen3-VL's class, its tower giving deepstack features from two layers.
 
     Clips of 4 frames of 64 x 96 pixels make a grid of 2 x 4 x 6 patches, 2 x 2 x 3 = 12 tokens.
@@ -61,7 +62,7 @@ def tiny_qwen3_policy(seed: int = 0) -> Policy:
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 64,
-        "intermediate_size": 96,
+        "intermediate_size": intermediate,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,

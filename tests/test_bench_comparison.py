@@ -57,6 +57,7 @@ def test_the_interval_and_p_are_scipys() -> None:
     assert found.p == pytest.approx(2 * min((drawn <= 0).mean(), (drawn >= 0).mean()), abs=0.03)
     assert 0.05 < found.p < 1
     assert compare_runs(before, after, seed=1) == compare_runs(before, after, seed=1)
+    assert compare_runs(before, after, seed=2).overall.low != found.low
 
 
 def test_rows_won_and_lost_are_mcnemars() -> None:
@@ -96,6 +97,16 @@ def test_a_task_with_one_clip_has_no_interval() -> None:
     found = compare_runs(*runs([(0.0, 1.0)] * 3, clips=1))
     assert (found.overall.difference, found.overall.p) == (None, None)
     assert found.tasks["object_counting"].won == 3
+
+
+def test_one_task_of_several_with_one_clip_has_no_interval() -> None:
+    kinds = [("object_counting", "a"), ("object_counting", "b"), ("room_size_estimation", "a")]
+    before, after = ([row(k, score, *kind) for k, kind in enumerate(kinds)] for score in (0.0, 1.0))
+    found = compare_runs(before, after, draws=50)
+    assert found.tasks["object_counting"].difference == 100
+    assert found.tasks["room_size_estimation"].difference is None
+    assert found.tasks["room_size_estimation"].won == 1
+    assert found.overall.difference == 100
 
 
 def test_rows_that_cannot_be_graded_count_nowhere() -> None:

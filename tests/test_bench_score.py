@@ -107,6 +107,7 @@ def test_dropped_rows_leave_the_average_and_are_told() -> None:
     figures = figures_of(scored.rows, "videomme")
     assert (figures.dropped, figures.denominator, figures.total) == (1, 2, 3)
     assert figures.overall == pytest.approx(50.0)
+    assert (figures.failed, figures.failure_rate) == (1, pytest.approx(100 / 3))  # of all rows
     strict = figures_of(score_rows([row("B"), row("A"), row("")], "videomme", "strict").rows, "videomme")
     assert (strict.dropped, strict.denominator) == (0, 3)
     assert strict.overall == pytest.approx(100 / 3)
@@ -116,6 +117,23 @@ def test_micro_and_macro_by_hand() -> None:
     rows = [row("B", kind="x"), row("B", kind="x"), row("B", kind="x"), row("A", kind="y")]
     figures = figures_of(score_rows(rows, "viewspatial", "official").rows, "viewspatial")
     assert (figures.micro, figures.macro) == (pytest.approx(75.0), pytest.approx(50.0))
+    # the best constants, B for three of three and C for one of two, are averaged as the rows are: 4 of 5
+    rows = [*rows[:3], row("A", truth="C", kind="y"), row("A", truth="A", kind="y")]
+    figures = figures_of(score_rows(rows, "viewspatial", "official").rows, "viewspatial")
+    assert [line.best_constant for line in figures.tasks.values()] == pytest.approx([100, 50])
+    assert figures.best_constant == pytest.approx(80.0)
+
+
+def test_the_best_number_is_chosen_among_truths_that_can_be_divided_by() -> None:
+    rows = [row("2", truth=truth, kind="object_abs_distance", score=1.0) for truth in ("0", "2")]
+    figures = figures_of(rows)
+    assert figures.tasks["object_abs_distance"].best_answer == "2"
+
+
+def test_errors_are_clustered_by_clip_where_a_scene_has_several() -> None:
+    rows = [row("B", clip=clip, scene_name="s") for clip in ("a", "b", "b")]
+    figures = figures_of(score_rows(rows, "vsibench", "official").rows)
+    assert figures.tasks["object_rel_direction"].clips == 2
 
 
 def test_a_row_that_lacks_a_field_is_named() -> None:

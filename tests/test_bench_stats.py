@@ -106,6 +106,14 @@ def test_best_number_by_hand() -> None:
     assert found.answer == "2"
 
 
+def test_the_roundest_number_may_be_an_end() -> None:
+    # truths 2, 3, 3, 3. From 2.85 on 3 is met at all ten thresholds, up to 2.9 (off by .45) 2 at two of them:
+    # 32 of 40. In [2.85, 2.9] one decimal is enough, at the end itself.
+    found = best_number([2, 3, 3, 3])
+    assert found.score == pytest.approx(0.8)
+    assert found.answer == "2.9"
+
+
 def test_best_number_uses_the_closed_ends_of_floats() -> None:
     # the one point that both truths accept at some threshold is an end of both: 3 = 2 · 1.5 = 6 · 0.5
     assert best_number([2, 2, 6, 6, 6, 6]).score == pytest.approx(
@@ -152,6 +160,29 @@ def test_bootstrap_of_a_macro_average() -> None:
     # in a draw of clip 2 twice (1/4) x has no row: the gain is y's alone, 0; otherwise 1/2
     assert found.difference == pytest.approx(0.5)
     assert found.stderr == pytest.approx(0.5 * math.sqrt(3 / 16), rel=0.05)
+
+
+def test_a_draw_without_a_group_counts_the_others_alone() -> None:
+    # x gains 1 on a row of clip 1, y gains 1/2 on a row of each clip. Clip 2 twice: no x, so 1/2; otherwise
+    # (1 + 1/2) / 2.
+    found = paired_bootstrap(
+        [0, 0, 0],
+        [1, 0.5, 0.5],
+        [1, 1, 2],
+        np.random.default_rng(0),
+        groups_N=["x", "y", "y"],
+        group_weights={"x": 0.5, "y": 0.5},
+    )
+    assert (found.low, found.high) == (0.5, 0.75)
+
+
+def test_the_bootstraps_error_is_that_of_a_sample() -> None:
+    # two draws a < b: the quantiles are 0.95 · (b - a) apart, the error is (b - a) / sqrt(2)
+    seeds = map(np.random.default_rng, range(20))
+    pairs = [paired_bootstrap([0, 0], [1, 0], ["a", "b"], rng, draws=2) for rng in seeds]
+    assert any(found.stderr for found in pairs)
+    for found in pairs:
+        assert found.stderr == pytest.approx((found.high - found.low) / 0.95 / math.sqrt(2))
 
 
 def test_bootstrap_agrees_with_the_clustered_error() -> None:

@@ -162,6 +162,11 @@ def test_several_benchmarks_in_one_command(
     ]
     assert main(["score", str(out / "vsibench"), "--log", "lmms-eval"]) == 0
     assert len(list((out / "vsibench").glob("*/*_samples_vsibench.jsonl"))) >= 1
+    again = out / "again.json"
+    assert main(["score", str(out / "longvideobench"), "--json", str(again)]) == 0  # by its own rule
+    scored = json.loads(again.read_text())
+    assert (scored["benchmark"], scored["total"]) == ("longvideobench", 1)
+    assert scored["overall"] == found["benchmarks"][1]["score"]
     # what is missing is said before the model is looked for
     (data / "longvideobench" / "videos" / "u.mp4").unlink()
     nowhere = ["--model", str(tmp_path / "nothing")]

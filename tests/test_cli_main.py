@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tolman.bench.benchmark import registry, rule_names
 from tolman.cli import main as module
 from tolman.cli.eval_command import own_template, thinned
 from tolman.cli.main import build_parser, main
@@ -196,3 +197,10 @@ def test_rooms_are_made_and_validated(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 of 2 rows" in said
     found = json.loads(out.read_text())
     assert (found["total"], found["passed"], found["failures"][0]["problem_id"]) == (2, 1, 2)
+
+
+def test_benchmarks_are_listed_with_whole_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--list"]) == 0
+    words = capsys.readouterr().out.split()
+    for name, entry in registry().items():
+        assert {name, *rule_names(entry)} <= set(words)

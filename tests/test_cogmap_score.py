@@ -59,6 +59,24 @@ def test_published_matching_is_greedy_where_ours_is_optimal() -> None:
     assert score_map(guess, truth) == pytest.approx((raw - blind) / (1 - blind), abs=1e-12)
 
 
+def test_other_grids_have_their_own_diagonal_and_cells() -> None:
+    def on(grid: int, **positions: list[list[float]]) -> CognitiveMap:
+        return CognitiveMap.of(positions, grid=grid)
+
+    # 4 x 4: blind is any cell of the diagonal, Σd = 3√2 of 2 · 4√2, so 5/8; a true map with a third position
+    # has raw 2/3: (2/3 − 5/8) / (3/8) = 1/9
+    truth = on(4, chair=[[0, 0]], bed=[[3, 3]])
+    assert score_map(truth, truth, grid=4) == 1
+    guess = on(4, chair=[[0, 0]], bed=[[3, 3]], tv=[[1, 1]])
+    assert score_map(guess, truth, grid=4) == pytest.approx(1 / 9, abs=1e-12)
+    aside = on(4, chair=[[0, 1]], bed=[[3, 3]])
+    assert score_map(aside, truth, "published", 4) == pytest.approx(1 - 1 / (4 * math.sqrt(2)) / 2, abs=1e-12)
+    # 20 x 20, everything beyond the tenth row: the best blind cell is there, too
+    truth = on(20, chair=[[15, 15]], bed=[[19, 15]])
+    assert score_map(on(20, chair=[[17, 15]], bed=[[17, 15]]), truth, grid=20) == pytest.approx(0, abs=1e-12)
+    assert score_map(on(20, chair=[[16, 15]], bed=[[19, 15]]), truth, grid=20) == pytest.approx(3 / 4)
+
+
 def test_published_ties_go_to_the_position_written_first() -> None:
     # (2, 0) is 2 from both; it takes the first truth, which leaves (8, 0) 4 or 8 from the other one.
     guess = drawn(chair=[[2, 0], [8, 0]])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from tolman.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,3 +61,31 @@ def test_every_method_has_its_recipe_in_the_table() -> None:
     there = {file.stem for file in (ROOT / "recipes").glob("*.toml")}
     assert named <= there
     assert {name for name in there if not name.startswith("starter")} <= named
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a page's shell examples that call tolman."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("tolman ")]
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_command_of_a_page_parses(page: Path) -> None:
+    for command in commands(page.read_text(encoding="utf-8")):
+        words = shlex.split(command.replace(" … ", " "), comments=True)[1:]
+        arguments, rest = build_parser().parse_known_args(words)
+        assert not rest or getattr(arguments, "takes_overrides", False), f"{command}: {rest}"
+
+
+def test_the_page_on_evaluation_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert len(commands(text)) >= 5
+    there: set[str] = set()
+    for command in ("eval", "score", "compare"):
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([command, "--help"])
+        there |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= there

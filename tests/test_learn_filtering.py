@@ -41,6 +41,7 @@ def question(name: str = "q", **extra: object) -> Question:
         ([0.5, 0.5], Filter(of="a"), True),  # no spread, but the mean is what counts
         ([0, 0, NAN], Filter(of="a"), False),
         ([0.5], Filter(of="a", bounds=(0.5, 1.0)), False),  # the bounds are out
+        ([1.0], Filter(of="a", bounds=(0.5, 1.0)), False),
     ],
 )
 def test_passes(values: list[float], rule: Filter, kept: bool) -> None:
@@ -75,6 +76,8 @@ TEXTS = ["good", "bad", "fair", "fine"]
 SELECT = [
     # values, rule, reason, what the first row gains
     ([1, 0, 0.5, 0.5], Select(of="a"), "", {"difficulty": 0.5, "score_std": 0.125**0.5}),
+    ([0, 0, 0, 0], Select(of="a"), "", {"difficulty": 1.0}),  # without a bound nothing is too hard
+    ([0.5, 0.5, 0.5, 0.5], Select(of="a", low=0.5, high=0.5), "", {"difficulty": 0.5}),  # bounds are in
     ([0, 0, 0, 0.4], Select(of="a", low=0.2), "hard", None),
     ([1, 1, 1, 0.4], Select(of="a", high=0.8), "easy", None),
     ([0.5, 0.5, 0.5, 0.5], Select(of="a", spread=0.01), "flat", None),
@@ -131,6 +134,13 @@ def test_a_curriculum_goes_from_easy_to_hard_within_an_epoch() -> None:
     firsts = {draw(world, seed, 0, 1, 1)[0].clip.name for seed in range(20)}
     assert firsts == {"1", "3"}  # equals in random order
     assert by_level(np.array([2, 0, 1]), [0.0, 0.0, 0.0]).tolist() == [2, 0, 1]
+
+
+def test_equals_keep_the_epochs_order_however_many_they_are() -> None:
+    order = np.random.default_rng(0).permutation(200)
+    levels = [float(k % 2) for k in range(200)]
+    expected = [k for k in order if k % 2 == 0] + [k for k in order if k % 2]
+    assert by_level(order, levels).tolist() == expected
 
 
 def test_difficulty_is_a_number_of_every_row() -> None:

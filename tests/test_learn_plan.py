@@ -409,6 +409,24 @@ def test_adapters_learn_instead_of_weights() -> None:
     assert some.memory.phases["update"]["optimiser"] == 8 * 2 * 28 * 4096
 
 
+def test_weights_in_four_bits() -> None:
+    """6,525,288,448 weights at 4 + 8 / 64 + 32 / (64 * 256) bits, and a float32 for each of 196 matrices."""
+    adapters = ("model.train=text", "model.lora_rank=16", "model.dtype=bfloat16")
+    where = {"model": "Qwen/Qwen2.5-VL-7B-Instruct", "machine": "h200"}
+    whole, packed = plan(*adapters, **where), plan(*adapters, "model.quantise=nf4", **where)
+    matrices = 28 * 3584 * (2 * 3584 + 2 * 512 + 3 * 18_944)
+    assert matrices == 6_525_288_448
+    expected = 2 * (8_292_166_656 - matrices) + matrices * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 4 * 196
+    assert packed.memory.phases["update"]["weights"] == expected
+    assert whole.memory.phases["update"]["weights"] == 2 * 8_292_166_656
+    unpacked = 2 * 3584 * 18_944  # a product's matrix
+    scratch, wider = (one.memory.phases["loss"]["scratch"] for one in (whole, packed))
+    assert wider == scratch + unpacked
+    assert packed.memory.host["weights while loading"] == 2 * 8_292_166_656
+    on_cpu = plan(*adapters, "model.quantise=nf4", model="smol")
+    assert on_cpu.memory.phases["saving"]["merged weights"] == 2 * on_cpu.size.parameters
+
+
 def test_processes_share_clips_and_split_weights() -> None:
     """Two and a half clips a process are three; a split policy's moments are there once in all."""
     config = ("batch.clips=5", "batch.questions_per_clip=1")
@@ -438,7 +456,7 @@ def test_advice_until_it_fits() -> None:
     on_24_gib = advise(make_plan(spacer, size, find_hardware("rtx4090"))).turn
     assert ("model.lora_rank=16", "model.train=text") in [change.settings for change in on_24_gib]
     assert on_24_gib[-1].plan.fits
-    small = replace(find_hardware("rtx4090"), memory=16.0)  # the weights alone are 15.4
+    small = replace(find_hardware("rtx4090"), memory=6.0)  # the weights alone are 6.4, in four bits
     assert not advise(make_plan(spacer, size, small)).turn[-1].plan.fits
     roomy = make_plan(spacer, size, find_hardware("h200"))
     assert roomy.fits

@@ -154,6 +154,18 @@ def test_what_samples_earn(data: Path, tmp_path: Path) -> None:
     assert all(math.isnan(grading.total) for grading in ungraded.gradings)
 
 
+def test_parts_may_earn_nothing_and_have_the_frames_of_the_whole(data: Path, tmp_path: Path) -> None:
+    plain = ["objective.options.sufficiency=0", "objective.options.frames=0"]
+    review = objective(data, tmp_path, tiny_policy(), *plain)
+    clips, _ = review.reader.read(draw(review.corpus.training, 0, 0, 1, 1))
+    # the policy's four frames, in pairs
+    assert review._part(clips[0], (0.0, 1.25)).grid_thw.tolist() == [2, 4, 4]
+    asked = Question.from_row(question_row("1", "clips/0.mp4", 3))
+    right, wrong = "<answer>3</answer>", "<answer>1000</answer>"
+    graded = review._verdict(Sampled(asked, [two_passes("", right, wrong), two_passes("", wrong, right)]))
+    assert graded.group.rewards_G.tolist() == pytest.approx([0.6, 0.0])
+
+
 def way(tree: TokenTree, node: int) -> list[int]:
     """Nodes from the root."""
     path: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from learn_world import sft_table, tiny_policy, write_dataset
 from tolman.cli.main import main
 from tolman.learn.config import write_toml
-from tolman.learn.recipe import apply_overrides
+from tolman.learn.recipe import apply_overrides, parse_selection, recipe_to_toml
 from tolman.learn.run_folder import ROLLOUTS
 from tolman.learn.sections import Recipe, Selection
+from tolman.learn.selection import select
 from tolman.learn.stages import folder_of, load_stages, parse_stages
 from tolman.learn.train import train_stages
 from tolman.policy.load import load_policy, save_policy
@@ -126,8 +128,27 @@ BAD = [
     ("stages.choose.select.low=2", r"select.low must be at most 1"),
     ("stages.choose.select={of='digits', low=0.5, high=0.2}", r"needs low <= high"),
     ("stages.choose.select.kep=1", r"select.kep is not a known key"),
-    ("stages.choose.run={steps=3}", r"run.steps is not a known key; valid keys: name, out, seed"),
-    ("sampling.epochs=2", r"sampling.epochs and minibatches do nothing in a selecting stage"),
+    ("stages.choose.run={steps=3}", r"stages.choose: run.steps would be ignored by a selecting stage"),
+    ("stages.choose.run={hardware='h200'}", r"stages.choose: run.hardware would be ignored"),
+    ("stages.choose.model={train='text'}", r"stages.choose: model.train would be ignored"),
+    ("stages.choose.model={train='all'}", r"stages.choose: model.train would be ignored"),  # its default, too
+    ("stages.choose.model={lora_rank=4}", r"stages.choose: model.lora_rank would be ignored"),
+    ("stages.choose.model={mixed=true}", r"stages.choose: model.mixed would be ignored"),
+    ("stages.choose.data={easy_first=true}", r"stages.choose: data.easy_first would be ignored"),
+    ("stages.choose.batch={micro_clips=1}", r"stages.choose: batch.micro_clips would be ignored"),
+    ("stages.choose.sampling={epochs=2}", r"stages.choose: sampling.epochs would be ignored"),
+    (
+        "stages.choose.rewards=[{name='digits', weight=0.5}]",
+        r"stages.choose: rewards.digits.weight would be ignored",
+    ),
+    (
+        "stages.choose.select={of='digits', right=0.5}",
+        r"select.right is 0.5, but keep is 'questions', which takes no right completion",
+    ),
+    (
+        "stages.choose.select={of='digits', keep='answers', right=0.5, wrong=0.1}",
+        r"select.wrong is 0.1, but keep is 'answers', which takes no wrong completion",
+    ),
 ]
 
 
@@ -135,6 +156,38 @@ BAD = [
 def test_refused(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_stages(apply_overrides(table(Path("rooms"), tmp_path), [override]))
+
+
+def test_what_only_training_reads_is_for_the_other_stages(tmp_path: Path) -> None:
+    common = [
+        "run.hardware=h200", "model.mixed=true", "model.train=text", "model.lora_rank=4",
+        "model.lora_targets=['q_proj']", "model.gradient_checkpointing=true", "data.easy_first=true",
+        "batch.micro_clips=1", "sampling.epochs=2", "rewards.digits.weight=0.5",
+    ]  # fmt: skip
+    sft, choose, grpo = parse_stages(apply_overrides(table(Path("rooms"), tmp_path), common))
+    [_, plain, _] = parse_stages(table(Path("rooms"), tmp_path))
+    assert isinstance(choose, Selection)
+    assert choose == plain
+    assert parse_selection(tomllib.loads(recipe_to_toml(choose))) == choose
+    for stage in (sft, grpo):
+        assert isinstance(stage, Recipe)
+        assert (stage.run.hardware, stage.model.train, stage.model.lora_rank) == ("h200", "text", 4)
+        assert (stage.model.mixed, stage.data.easy_first, stage.batch.micro_clips) == (True, True, 1)
+    assert isinstance(grpo, Recipe)
+    assert grpo.sampling is not None
+    assert (grpo.sampling.epochs, grpo.rewards[0].weight) == (2, 0.5)
+
+
+def test_what_a_selection_cannot_have_is_refused_without_stages_too(tmp_path: Path) -> None:
+    [_, choose, _] = parse_stages(table(Path("rooms"), tmp_path))
+    whole = tomllib.loads(recipe_to_toml(choose))
+    for override, message in [
+        ("model.train=text", "model.train would be ignored by a selecting stage"),
+        ("sampling.minibatches=2", "sampling.minibatches would be ignored"),
+        ("rewards.digits.weight=2", "rewards.digits.weight would be ignored"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            parse_selection(apply_overrides(whole, [override]))
 
 
 def test_a_last_selection_and_missing_sections_are_refused(tmp_path: Path) -> None:
@@ -216,6 +269,31 @@ def test_a_selection_that_keeps_nothing_says_why(data: Path, base: Path, tmp_pat
     whole = apply_overrides(table(data, tmp_path, base), ["stages.choose.select.low=1.0"])
     with pytest.raises(ValueError, match=r"02-choose: no row passes \[select\]: .*'hard': 6"):
         train_stages(parse_stages(whole))
+
+
+@pytest.mark.parametrize(
+    ("max_skipped", "allowed"),
+    [(0.34, 1), (0.3, 0)],  # of 3 clips: rounded down
+)
+def test_a_selection_passes_over_few_unreadable_clips(
+    base: Path, tmp_path: Path, max_skipped: float, allowed: int
+) -> None:
+    data = write_dataset(tmp_path / "data", clips=3, questions=2)
+    (data / "clips" / "1.mp4").write_bytes(b"")
+    overrides = [f"run.max_skipped={max_skipped}", f"stages.choose.model.path={base}"]
+    [_, choose, _] = parse_stages(apply_overrides(table(data, tmp_path, base), overrides))
+    assert isinstance(choose, Selection)
+    if not allowed:
+        with pytest.raises(ValueError, match=r"1 clips cannot be read, 0 are allowed .*1\.mp4"):
+            select(choose)
+        return
+    folder = select(choose)
+    assert [Path(row["path"]).name for row in rows(folder / "skipped.jsonl")] == ["1.mp4"]
+    # three completions of each question, side by side, in the order of the questions
+    asked = [row["problem_id"] for row in rows(folder / ROLLOUTS)]
+    assert asked == [name for name in ("0-0", "0-1", "2-0", "2-1") for _ in range(3)]
+    [counts] = rows(folder / "selection.json")
+    assert (counts["questions"], counts["ungraded"]) == (6, 2)
 
 
 def test_the_command_runs_and_resumes_stages(

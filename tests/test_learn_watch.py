@@ -59,6 +59,12 @@ class TestSigns:
         assert [len(texts) for texts in said] == [0, 0, 0, 1]
         assert "sampling.max_new_tokens" in said[3][0]
 
+    def test_ten_steps_where_nothing_is_said(self) -> None:
+        seen = Watch()
+        said = [seen.see({"finished": 0.0, "zero_signal": 0.5}) for _ in range(12)]
+        assert [len(texts) for texts in said] == [0] * 9 + [1] + [0] * 2
+        assert said[9][0].startswith("in the last 10 steps no completion came to an end")
+
     def test_other_objectives_have_no_groups(self) -> None:
         assert Watch(steps=1).see({"loss": 0.0}) == []
 
@@ -89,6 +95,13 @@ class TestStall:
         with stall.step(4):
             now[0] += 1.0
         assert stall.limit == 60  # 20 times 3 s
+
+    def test_half_an_hour_for_the_first_step_and_ten_minutes_at_least(self) -> None:
+        stall = StallWatch()
+        assert stall.limit == 1800
+        with stall.step(1):
+            pass
+        assert stall.limit == 600
 
     def test_a_step_that_hangs_is_said_with_its_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
         told, said = threading.Event(), []

@@ -190,6 +190,7 @@ def test_directions_keep_clear_of_the_borders() -> None:
         for question in ask(scene, None, seed, per_family=30, families=[family]):
             angle = abs(question.evidence["angle_deg"])
             assert min(abs(angle - border) for border in borders) >= rel_direction.MARGIN - 0.01
+            assert family != DIRECTION_EASY or angle < 135  # behind is neither left nor right
             names = [question.evidence[who] for who in ("stand", "face", "target")]
             assert all(len(scene.of(name)) == 1 for name in names)
             spots = [scene.of(name)[0].box.center[:2] for name in names]

@@ -106,6 +106,25 @@ def test_direction_needs_single_instances(room: Scene) -> None:
     assert "2 items of category 'chair'" in ours.reason
 
 
+@pytest.mark.parametrize(
+    ("stand", "face", "target", "reason"),
+    [
+        ("stove", "stove", "tv", "the three objects are not different: stove, stove, tv"),
+        ("stove", "tv", "stove", "the three objects are not different"),
+        ("stove", "sofa", "hood", "two of the objects have the same position"),  # it hangs over the stove
+        ("stove", "hood", "sofa", "two of the objects have the same position"),
+    ],
+)
+def test_directions_between_fewer_than_three_places_are_unknown(
+    room: Scene, stand: str, face: str, target: str, reason: str
+) -> None:
+    hood = Item("hood", Box(np.array([0.0, 0.0, 2.0]), np.ones(3), np.eye(3)), "hood/0")
+    scene = Scene("s", (*room.items, hood), 9.0)
+    ours = recompute("object_rel_direction_medium", direction(stand, face, target, MEDIUM), None, scene)
+    assert ours.answer is None
+    assert reason in ours.reason
+
+
 def test_medium_is_back_from_135_degrees_on() -> None:
     # Facing +y; (−1, −1) lies exactly 135° to the left: back.
     places = {"a": (0.0, 0.0), "b": (0.0, 2.0), "c": (-1.0, -1.0)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from tolman.questions.recompute import recompute
-from tolman.questions.route import MARGIN, drafts, parse, turn_between, turn_name
+from tolman.questions.route import MARGIN, MIN_LEG, drafts, parse, turn_between, turn_name
 from tolman.questions.view import View
 from tolman.scenes import Box, Item, Scene
 
@@ -79,6 +80,8 @@ WALK = "1. Go forward until the tv 2. [please fill in] 3. Go forward until the d
     ("places", "steps", "reason"),
     [
         (ROOM | {"door": (0.1, 6)}, WALK, "do not decide"),
+        (ROOM | {"door": (0, 3)}, WALK, "the same position"),  # under the tv
+        (ROOM | {"tv": (0, 0)}, "1. [please fill in] 2. Go forward until the door.", "the same position"),
         ({"bed": (0, 0), "tv": (0, 3)}, WALK, "'door' is not"),
         (ROOM, "1. [please fill in] 2. [please fill in] 3. Go forward until the door.", "follow each other"),
         (ROOM, "1. Go forward until the door 2. [please fill in].", "no way leads on"),
@@ -125,6 +128,19 @@ def test_made_routes_are_reproduced_and_clear() -> None:
         assert draft.answer in draft.choices
         assert len(draft.choices) == len(set(draft.choices)) == (3 if "," not in draft.answer else 4)
         assert len(draft.evidence["turns_deg"]) == draft.answer.count(",") + 1
+
+
+def test_made_routes_have_no_short_leg() -> None:
+    # pairs of things 0.4 m apart
+    spots = {f"item{k}": (3.0 * (k // 2 % 3) + 0.4 * (k % 2), 4.0 * (k // 6)) for k in range(12)}
+    made = drafts(View(scene(**spots), None), np.random.default_rng(1))
+    assert len(made) > 20
+    for draft in made:
+        route = parse(draft.text)
+        assert not isinstance(route, str)
+        way = [route.start, *(step for step in route.steps if step)]
+        legs = [*pairwise(way), (route.start, route.face)]
+        assert min(math.dist(spots[one], spots[other]) for one, other in legs) >= MIN_LEG
 
 
 def test_no_way_to_things_under_the_ceiling() -> None:

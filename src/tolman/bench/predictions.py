@@ -85,6 +85,13 @@ def settings_file(path: Path) -> Path:
     return path.with_suffix(".settings.json")
 
 
+def own_benchmark(place: Path) -> str:
+    """The benchmark that a run's settings name, of its folder or its predictions; vsibench where there are no
+    settings."""
+    file = settings_file(place / "predictions.jsonl" if place.is_dir() else place)
+    return str(json.loads(file.read_text(encoding="utf-8"))["benchmark"]) if file.is_file() else "vsibench"
+
+
 def read_predictions(path: Path) -> list[dict[str, Any]]:
     """The rows of a file of ours as they were before they were written (a score of null is NaN); a last line
     that a kill cut in half is left out.

@@ -1,14 +1,14 @@
-"""Workers as actors of a Ray cluster. Ray is imported only here, and only where it is asked for."""
+"""Workers as actors of a Ray cluster."""
 
 from __future__ import annotations
 
-import importlib
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tolman.bench.workers import Lost, MakeBackend, Message, work
+from tolman.learn.cluster import Cluster, told
 
 
 class _Line:
@@ -56,27 +56,18 @@ class RayTeam:
     address: the cluster's, as `ray.init` takes it (`auto`, `HOST:PORT`, `ray://…`). count: how many actors;
     None: one for each GPU of the cluster where `gpus` is above 0, else one for each node. gpus: GPUs that an
     actor needs, which then sees those alone. Raises ValueError where Ray is not installed, there is no such
-    cluster, or it has too few GPUs.
+    cluster, or it has too few CPUs or GPUs.
     """
 
     def __init__(self, make: MakeBackend, count: int | None, address: str, gpus: float = 0) -> None:
-        self._ray = _ray()
-        self._owned = not self._ray.is_initialized()
-        if self._owned:
-            try:
-                self._ray.init(address=address, log_to_driver=False, logging_level="warning")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise ValueError(f"no Ray cluster at {address!r}: {error}") from error
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        there = self._ray.cluster_resources().get("GPU", 0)
-        if count is None:
-            count = int(there // gpus) if gpus else len(nodes)
-        if count < 1 or count * gpus > there:
-            self.close()
-            raise ValueError(f"{count} workers of {gpus:g} GPUs each do not fit a cluster with {there:g}")
-        actor = self._ray.remote(RayWorker).options(
-            num_cpus=1, num_gpus=gpus, max_concurrency=2, scheduling_strategy="SPREAD"
-        )
+        self._cluster = Cluster(address)
+        self._ray = self._cluster.ray
+        try:
+            count = self._cluster.count(count, 1, gpus)
+        except BaseException:
+            self._cluster.close()
+            raise
+        actor = self._cluster.spread(RayWorker, 1, gpus, max_concurrency=2)
         self.actors = [actor.remote(make, member) for member in range(count)]
         self._said = {
             member: one.messages.options(num_returns="streaming").remote()
@@ -101,24 +92,12 @@ class RayTeam:
             message: Message = self._ray.get(next(first))
         except (self._ray.exceptions.RayError, StopIteration) as error:
             del self._said[member]
-            told = [line.strip() for line in str(error).splitlines() if line.strip()] or ["it ended"]
-            # the first line says what happened, the last one why
-            return member, Lost(": ".join(dict.fromkeys([type(error).__name__, told[0], told[-1]])))
+            return member, Lost(told(error))
         return member, message
 
     def close(self) -> None:
         """As `tolman.bench.workers.Team`; leaves the cluster as it was."""
-        for actor in getattr(self, "actors", []):
+        for actor in self.actors:
             self._ray.kill(actor)
         self._said = {}
-        if self._owned:
-            self._ray.shutdown()
-
-
-def _ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ValueError(
-            f"Ray cannot be imported ({error}); install it on every node (pip install 'tolman[ray]')"
-        ) from error
+        self._cluster.close()

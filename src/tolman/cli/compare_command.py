@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Read, score where there are no scores, compare, print."""
     from tolman.bench.benchmark import find_benchmark
     from tolman.bench.comparison import compare_runs
+    from tolman.bench.predictions import own_benchmark
 
-    benchmark = find_benchmark(arguments.benchmark or _own_benchmark(arguments.before)).name
+    benchmark = find_benchmark(arguments.benchmark or own_benchmark(arguments.before)).name
     before = _scored(arguments.before, benchmark, arguments.rule)
     after = _scored(arguments.after, benchmark, arguments.rule)
     found = compare_runs(before, after, benchmark, seed=arguments.seed, draws=arguments.resamples)
@@ -68,14 +68,6 @@ def _cells(task: str, line: Line) -> list[object]:
         moved = [f"{line.difference:+.1f}", f"{line.low:+.1f} … {line.high:+.1f}", f"{line.p:.2g}"]
     ends = [percent(line.before), percent(line.after)]
     return [task, line.n, *ends, *moved, line.won, line.lost, f"{line.sign_p:.2g}"]
-
-
-def _own_benchmark(place: Path) -> str:
-    """What a run's settings say; vsibench where there are none."""
-    from tolman.bench.predictions import settings_file
-
-    file = settings_file(place / "predictions.jsonl" if place.is_dir() else place)
-    return str(json.loads(file.read_text(encoding="utf-8"))["benchmark"]) if file.is_file() else "vsibench"
 
 
 def _scored(place: Path, benchmark: str, rule: str | None) -> list[dict[str, Any]]:

@@ -43,7 +43,9 @@ def register(commands: Subparsers) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", nargs="?", help="predictions, or a folder of tolman eval"
     )
-    parser.add_argument("--benchmark", default="vsibench", help="benchmark (default: %(default)s)")
+    parser.add_argument(
+        "--benchmark", help="benchmark (default: the one that tolman eval asked, else vsibench)"
+    )
     parser.add_argument(
         "--rule",
         default="official",
@@ -63,7 +65,7 @@ def register(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Read, score, print, write."""
     from tolman.bench.figures import figures_of
-    from tolman.bench.predictions import read_predictions, settings_file
+    from tolman.bench.predictions import own_benchmark, read_predictions, settings_file
     from tolman.bench.rows import read_rows, scored_row, write_rows
     from tolman.bench.score import score_rows
     from tolman.bench.summary import strict_figures
@@ -77,12 +79,13 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.log is not None and not folder:
         raise ValueError("--log needs a folder of tolman eval, which says what was asked and how")
     rows = read_predictions(arguments.file / "predictions.jsonl") if folder else read_rows(arguments.file)
-    scored = score_rows(rows, arguments.benchmark, arguments.rule)
-    figures = figures_of(scored.rows, arguments.benchmark)
-    names = {"benchmark": arguments.benchmark, "rule": scored.rule}
-    print_figures(f"{arguments.file.name} by the {scored.rule} rule of {arguments.benchmark}", figures)
+    benchmark = arguments.benchmark or own_benchmark(arguments.file)
+    scored = score_rows(rows, benchmark, arguments.rule)
+    figures = figures_of(scored.rows, benchmark)
+    names = {"benchmark": benchmark, "rule": scored.rule}
+    print_figures(f"{arguments.file.name} by the {scored.rule} rule of {benchmark}", figures)
     print(summary(figures))
-    strict = None if scored.rule == "strict" else strict_figures(rows, arguments.benchmark)
+    strict = None if scored.rule == "strict" else strict_figures(rows, benchmark)
     if strict is not None:
         print(f"Beside it, strict: overall {percent(strict.overall)}; {summary(strict)}")
     agreement = agreeing(scored)
@@ -132,5 +135,5 @@ def _agrees(row: Mapping[str, Any], reads: bool) -> bool:
 def _list() -> None:
     from tolman.bench.benchmark import registry, rule_names
 
-    lines = [[entry.title, name, " ".join(rule_names(entry))] for name, entry in registry().items()]
-    print_table("benchmarks", ["title", "--benchmark", "--rule"], lines)
+    lines = [[name, entry.title, " ".join(rule_names(entry))] for name, entry in registry().items()]
+    print_table("benchmarks", ["--benchmark", "title", "--rule"], lines, words=2)

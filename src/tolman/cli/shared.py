@@ -164,10 +164,10 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(
-    title: str, head: Sequence[str], rows: Sequence[Sequence[object]], total: bool = False
+    title: str, head: Sequence[str], rows: Sequence[Sequence[object]], total: bool = False, words: int = 0
 ) -> None:
     """A table on standard output: first column text, the others right-aligned; total: a rule above the last
-    row.
+    row; words: how many of the last columns are words, which are broken into lines where they do not fit.
     """
     from rich import box
     from rich.console import Console
@@ -176,7 +176,8 @@ def print_table(
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
     for number, name in enumerate(head):
-        table.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+        wraps = number >= len(head) - words
+        table.add_column(Text(name), justify="right" if number and not wraps else "left", no_wrap=not wraps)
     for number, row in enumerate(rows):
         last_before_total = total and number == len(rows) - 2
         table.add_row(*(Text(str(cell)) for cell in row), end_section=last_before_total)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tolman.cli.shared import Subparsers, add_command, progress_bar, quiet_loading, say
+from tolman.cli.shared import Subparsers, add_command, positive, progress_bar, quiet_loading, say
 
 if TYPE_CHECKING:
     from tolman.learn.sections import Recipe
@@ -31,12 +31,21 @@ def register(commands: Subparsers) -> None:
         "goes on from the last checkpoint to the same weights as a run that was never interrupted. A recipe "
         "of several stages has a run folder for each, run.out/run.name/01-NAME and so on; a stage's key is "
         "set as --stages.NAME.section.key value. Several processes: torchrun --nproc-per-node N -m "
-        "tolman.cli.main train RECIPE (docs/distributed.md).",
+        "tolman.cli.main train RECIPE, or --ray ADDRESS --learners N (docs/distributed.md).",
         "tolman train recipes/grpo.toml --run.name mine --optimiser.lr 2e-5",
         run,
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe file (.toml)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="on the nodes of this Ray cluster (auto, HOST:PORT), which see this folder under the same path; "
+        "learners that die are placed anew and go on from the last checkpoint",
+    )
+    parser.add_argument(
+        "--learners", type=positive, metavar="N", help="processes that --ray places (default: 1)"
+    )
     parser.set_defaults(takes_overrides=True)
 
 
@@ -47,8 +56,14 @@ def run(arguments: argparse.Namespace) -> None:
     from tolman.learn.stages import load_stages
 
     settings = overrides(arguments.rest)
-    if "stages" in read_table(arguments.recipe):
-        folder = _train_stages(load_stages(arguments.recipe, settings), arguments.resume)
+    if arguments.learners is not None and arguments.ray is None:
+        raise ValueError("--learners are placed by --ray; without it torchrun starts several processes")
+    if arguments.ray is not None:
+        folder = _train_on_cluster(load_stages(arguments.recipe, settings), arguments)
+    elif "stages" in read_table(arguments.recipe):
+        from tolman.learn.train import train_stages
+
+        folder = _train_stages(load_stages(arguments.recipe, settings), arguments.resume, train_stages)
     else:
         folder = _train(load_recipe(arguments.recipe, settings), arguments.resume)
     if is_first():
@@ -71,13 +86,21 @@ def _bar(title: str) -> AbstractContextManager[Callable[[int, int], None]]:
     return progress_bar(title) if is_first() else nullcontext(lambda done, total: None)
 
 
-def _train_stages(stages: Sequence[Stage], resume: bool) -> Path:
+def _train_on_cluster(stages: Sequence[Stage], arguments: argparse.Namespace) -> Path:
+    from tolman.learn.placing import train_on
+
+    place = partial(train_on, arguments.ray, learners=arguments.learners or 1)
+    return _train_stages(stages, arguments.resume, place)
+
+
+def _train_stages(stages: Sequence[Stage], resume: bool, run_stages: Callable[..., Path]) -> Path:
+    """run_stages: `tolman.learn.train.train_stages`, or one that takes the same."""
     from tolman.learn.sections import Recipe
-    from tolman.learn.train import train_stages
 
     quiet_loading()
-    shown = ""
-    with _bar(Path(stages[0].run.out).name) as show:
+    run_of = stages[0].run
+    shown = run_of.name if len(stages) == 1 else ""
+    with _bar(shown or Path(run_of.out).name) as show:
 
         def progress(stage: Stage, row: dict[str, Any]) -> None:
             nonlocal shown
@@ -86,7 +109,7 @@ def _train_stages(stages: Sequence[Stage], resume: bool) -> Path:
                 say(f"stage {shown}")
             _progress(show, stage.run.steps if isinstance(stage, Recipe) else int(row["steps"]), row)
 
-        return train_stages(stages, resume=resume, progress=progress)
+        return run_stages(stages, resume=resume, progress=progress)
 
 
 def _progress(show: Callable[[int, int], None], total: int, row: dict[str, Any]) -> None:

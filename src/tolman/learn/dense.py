@@ -69,6 +69,9 @@ class Dense:
         self.folder = Path(recipe.data.clips or recipe.data.path)
         self.placed_weight = float(recipe.objective.options.get("placed_weight", 1.0))
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def batch(self, step: int) -> Batch:
         """Read the step's clips and their labels."""
         size = self.recipe.batch

@@ -72,6 +72,10 @@ class Objective(Protocol):
         """The part's share of the loss."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds outside this process; the run is over."""
+        ...
+
 
 def precision(recipe: Recipe, policy: Policy) -> torch.autocast:
     """Where matrix products are made in bfloat16, if the recipe wants that."""

@@ -65,6 +65,9 @@ class Preference:
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = {}
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def _read(self, step: int) -> tuple[list[ClipTree], list[Skipped]]:
         run, size = self.recipe.run, self.recipe.batch
         drawn = draw(self.corpus.training, run.seed, step, size.clips, size.questions_per_clip)

@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 from tolman.learn.advantage import Advantage as AdvantageMethod
 from tolman.learn.bonus import Bonus
 from tolman.learn.config import Table, apply_overrides, build, to_table, write_toml
-from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, OBJECTIVES
+from tolman.learn.judges import with_judge
+from tolman.learn.registry import ADVANTAGES, BONUSES, ENGINES, LOSSES, OBJECTIVES
 from tolman.learn.sections import (
+    NOT_FOR_SELECTIONS,
     Advantage,
     BatchSize,
     BonusPart,
     Data,
     Distributed,
+    Engine,
     Filter,
     Loss,
     Model,
@@ -36,8 +39,8 @@ from tolman.reward.compose import Composed, Part
 from tolman.reward.registry import REWARDS
 
 __all__ = [
-    "Advantage", "BatchSize", "BonusPart", "Data", "Distributed", "Filter", "Loss", "Model", "Objective",
-    "Optimiser", "Recipe", "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe",
+    "Advantage", "BatchSize", "BonusPart", "Data", "Distributed", "Engine", "Filter", "Loss", "Model",
+    "Objective", "Optimiser", "Recipe", "RewardPart", "Run", "Sampling", "apply_overrides", "load_recipe",
     "make_advantage", "make_bonuses", "make_loss", "make_rewards", "parse_recipe", "parse_selection",
     "read_table", "recipe_to_toml",
 ]  # fmt: skip
@@ -46,7 +49,7 @@ T = TypeVar("T")
 _TABLES: dict[str, type] = {
     "run": Run, "model": Model, "data": Data, "objective": Objective, "optimiser": Optimiser,
     "batch": BatchSize, "loss": Loss, "sampling": Sampling, "advantage": Advantage,
-    "filter": Filter, "distributed": Distributed,
+    "filter": Filter, "engine": Engine, "distributed": Distributed,
 }  # fmt: skip
 _LISTS: dict[str, type] = {"rewards": RewardPart, "bonuses": BonusPart}
 
@@ -89,13 +92,14 @@ def parse_recipe(table: Table, source: str = "recipe") -> Recipe:
     _check_objective(recipe, table, source)
     _check_loss(recipe, source)
     _check_filter(recipe, source)
+    _check_engine(recipe, source)
     _check_trackers(recipe.run, source)
     _check_adapters(recipe, source)
     if recipe.optimiser.warmup > recipe.run.steps:
         warmup, steps = recipe.optimiser.warmup, recipe.run.steps
         raise ValueError(f"{source}: optimiser.warmup is {warmup}, more than run.steps, which is {steps}")
     if recipe.rewards:
-        make_rewards(recipe, source)
+        make_rewards(recipe, source, load=False)
     if recipe.advantage is not None:
         make_advantage(recipe, source)
     make_bonuses(recipe, source)
@@ -107,20 +111,42 @@ def parse_selection(table: Table, source: str = "recipe") -> Selection:
     known = {item.name for item in dataclasses.fields(Selection)}
     if unknown := sorted(set(table) - known):
         raise ValueError(f"{source}: [{unknown[0]}] would be ignored by a selecting stage; remove it")
-    if missing := sorted(known - set(table)):
+    if missing := sorted(known - set(table) - {"engine"}):
         raise ValueError(f"{source}: section [{missing[0]}] is missing; a selecting stage needs it")
     tables = _TABLES | {"run": SelectionRun, "select": Select}
     selection = Selection(**{name: _section(name, value, source, tables) for name, value in table.items()})
-    names = [part.name for part in selection.rewards]
-    make_rewards(selection, source)
-    rule = selection.select
-    if rule.of not in names:
-        raise ValueError(f"{source}: select.of is {rule.of!r}; valid choices: {', '.join(names)}")
+    make_rewards(selection, source, load=False)
+    _check_engine(selection, source)
+    _check_selection(selection, source)
+    return selection
+
+
+def _check_selection(selection: Selection, source: str) -> None:
+    """What is looked at is there, and nothing is set that a selecting stage would ignore."""
+    rule, rewards = selection.select, {part.name: part for part in selection.rewards}
+    if rule.of not in rewards:
+        raise ValueError(f"{source}: select.of is {rule.of!r}; valid choices: {', '.join(rewards)}")
     if not (rule.low <= rule.high and rule.wrong < rule.right):
         raise ValueError(f"{source}: select needs low <= high and wrong < right, got {rule}")
-    if selection.sampling.updates > 1:
-        raise ValueError(f"{source}: sampling.epochs and minibatches do nothing in a selecting stage")
-    return selection
+    for key, forms in (("right", ("questions",)), ("wrong", ("questions", "answers"))):
+        if rule.keep in forms and (value := getattr(rule, key)) != getattr(Select, key):
+            raise ValueError(
+                f"{source}: select.{key} is {value!r}, but keep is {rule.keep!r}, which takes no {key} "
+                "completion; remove it"
+            )
+    for section, keys in NOT_FOR_SELECTIONS.items():
+        given = getattr(selection, section)
+        for key in keys:
+            if getattr(given, key, None) != getattr(type(given), key, None):
+                raise ValueError(
+                    f"{source}: {section}.{key} would be ignored by a selecting stage; remove it"
+                )
+    for part in selection.rewards:
+        if part.weight != RewardPart.weight:
+            raise ValueError(
+                f"{source}: rewards.{part.name}.weight would be ignored by a selecting stage, which looks at "
+                "one reward as it is; remove it"
+            )
 
 
 def _section(name: str, value: Any, source: str, tables: Mapping[str, type] = _TABLES) -> Any:
@@ -141,7 +167,7 @@ def _check_objective(recipe: Recipe, table: Table, source: str) -> None:
     """The sections that the objective reads are there, no others are, and its options are known."""
     name = recipe.objective.name
     entry = OBJECTIVES[name]
-    for section in ("loss", "sampling", "rewards", "bonuses", "advantage", "filter"):
+    for section in ("loss", "sampling", "rewards", "bonuses", "advantage", "filter", "engine"):
         if section in entry.sections and section not in table:
             raise ValueError(f"{source}: section [{section}] is missing; objective {name!r} needs it")
         if section in table and section not in entry.sections | entry.optional:
@@ -210,6 +236,12 @@ def _check_filter(recipe: Recipe, source: str) -> None:
         raise ValueError(f"{source}: filter.bounds must ascend, got {rule.bounds!r}")
 
 
+def _check_engine(recipe: Recipe | Selection, source: str) -> None:
+    """The engine's options are its own."""
+    if recipe.engine is not None:
+        build(ENGINES[recipe.engine.name].options, recipe.engine.options, f"{source}: engine.options")
+
+
 def _check_trackers(run: Run, source: str) -> None:
     """Each tracker once, and a project only where one of them files runs under it."""
     if doubled := [name for name in run.trackers if run.trackers.count(name) > 1]:
@@ -227,6 +259,11 @@ def _check_adapters(recipe: Recipe, source: str) -> None:
         for key in ("lora_alpha", "lora_targets"):
             if (value := getattr(model, key)) != getattr(Model, key):
                 raise ValueError(f"{source}: model.{key} is {value!r}, but model.lora_rank is 0: no adapters")
+        if model.quantise:
+            raise ValueError(
+                f"{source}: model.quantise is {model.quantise!r}, but what is in four bits cannot learn and "
+                "model.lora_rank is 0: no adapters"
+            )
         return
     if model.train != "text":
         raise ValueError(
@@ -242,17 +279,27 @@ def _check_adapters(recipe: Recipe, source: str) -> None:
             f"{source}: distributed.shard is 'full', which cannot split a policy with adapters "
             "(model.lora_rank); write 'none'"
         )
+    if model.quantise and model.mixed:
+        raise ValueError(
+            f"{source}: model.mixed does not reach products with four-bit weights (model.quantise), taken in "
+            "model.dtype; write mixed = false, and dtype = 'bfloat16' for bfloat16 products"
+        )
 
 
-def make_rewards(recipe: Recipe | Selection, source: str = "recipe") -> Composed:
-    """The recipe's rewards with their weights. Raises ValueError for an unknown name, option or value."""
+def make_rewards(recipe: Recipe | Selection, source: str = "recipe", *, load: bool = True) -> Composed:
+    """The recipe's rewards with their weights.
+
+    load: False loads no judge; the rewards are then checked but cannot be asked. Raises ValueError for an
+    unknown name, option or value, and for a judge that cannot be loaded.
+    """
     parts: list[Part] = []
     for part in recipe.rewards:
         if part.name not in REWARDS:
             valid = ", ".join(sorted(REWARDS))
             raise ValueError(f"{source}: rewards.name is {part.name!r}; valid choices: {valid}")
         try:
-            parts.append(Part(part.name, REWARDS[part.name](**part.options), part.weight, part.only))
+            options = with_judge(part.options, recipe.run.device, load)
+            parts.append(Part(part.name, REWARDS[part.name](**options), part.weight, part.only))
         except ValueError as error:
             raise ValueError(f"{source}: rewards.{part.name}.options: {error}") from error
     return Composed(parts)

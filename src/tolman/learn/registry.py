@@ -1,6 +1,7 @@
-"""What a recipe can name: objectives, losses, advantages, trackers. Torch is imported only when one is built.
+"""What a recipe can name: objectives, losses, advantages, engines, trackers.
 
-A new method adds a line here and at most one small file beside this one.
+Torch is imported only when one is built. A new method adds a line here and at most one small file beside this
+one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tolman.learn.advantage.ema import EmaPerTask
 from tolman.learn.advantage.segments import PerSegment
 from tolman.learn.advantage.temporal import OrderWeighted, TemporalContrast
 from tolman.learn.advantage.views import Duality, ViewConsistent
+from tolman.learn.engines.options import NoOptions as NoEngineOptions
+from tolman.learn.engines.options import RayOptions, VllmOptions
 from tolman.learn.loss_options import NoOptions, Pairs, Regression, TokenWeights, Verdicts
 
 
@@ -94,7 +97,7 @@ OBJECTIVES: dict[str, Entry] = {
     "rl": Entry(
         "tolman.learn.rl:make_rl",
         frozenset({"loss", "sampling", "rewards", "advantage"}),
-        frozenset({"bonuses", "filter"}),
+        frozenset({"bonuses", "filter", "engine"}),
         ("policy_gradient", "gspo", "tw_grpo", "reg_grpo"),
     ),
     "review": Entry(
@@ -120,6 +123,30 @@ ADVANTAGES: dict[str, type[Advantage]] = {
     "view_consistent": ViewConsistent,
     "duality": Duality,
     "per_segment": PerSegment,
+}
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """An engine: where it is made and its own options.
+
+    factory: `module:function`, called as function(recipe, policy, options) → Engine with a Recipe or a
+    Selection and the learner's policy (`tolman.learn.engines.engine`). options: dataclass of what
+    [engine.options] may hold.
+    """
+
+    factory: str
+    options: type = NoEngineOptions
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the factory."""
+        return _load(self.factory)
+
+
+ENGINES: dict[str, EngineEntry] = {
+    "in_process": EngineEntry("tolman.learn.engines.engine:make_in_process"),
+    "ray": EngineEntry("tolman.learn.engines.ray_workers:make_ray", RayOptions),
+    "vllm": EngineEntry("tolman.learn.engines.vllm:make_vllm", VllmOptions),
 }
 
 TRACKERS: dict[str, str] = {

@@ -30,6 +30,7 @@ from tolman.learn.batching import (
 )
 from tolman.learn.corpus import Corpus, Drawn, draw
 from tolman.learn.divergence import group_divergence
+from tolman.learn.engines.engine import make_engine
 from tolman.learn.filtering import passes, redraw
 from tolman.learn.loss import BatchCount, Tokens, divisors
 from tolman.learn.objective import Batch, LossOutput, Skipped, precision
@@ -46,9 +47,10 @@ from tolman.learn.rollout import (
     weigh_step,
 )
 from tolman.learn.seeds import generator, stream_seed
-from tolman.policy.generate import Sample, draw_uniforms, generate
+from tolman.policy.generate import Sample, draw_uniforms
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt
+from tolman.policy.sampling import Sampling
 
 
 class Fixed(NamedTuple):
@@ -104,10 +106,16 @@ class Rl:
         self.reference = Reference(policy) if recipe.loss.beta > 0 else None
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = self.advantage.state
+        self.engine = make_engine(recipe, policy)
+
+    def close(self) -> None:
+        """Let go of what samples."""
+        self.engine.close()
 
     def batch(self, step: int) -> Batch:
         """Sample, grade, and hang what is worth training on into the clips' trees."""
         run, size = self.recipe.run, self.recipe.batch
+        self.engine.sync(self.policy, step)
         drawn = draw(self.corpus.training, run.seed, step, size.clips, size.questions_per_clip)
         clips, skipped = self.reader.read(drawn)
         if self.advantage.mirrored:
@@ -248,15 +256,11 @@ class Rl:
         config = self.sampling
         random = generator(self.recipe.run.seed, step, purpose)
         uniforms = draw_uniforms(among.total, group, config.max_new_tokens, random)
-        flat = generate(
-            self.policy,
+        flat = self.engine.sample(
             [prompt for of_clip in prompts for prompt in of_clip],
             group,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
-            uniforms=uniforms.view(among.total, group, config.max_new_tokens)[among.numbers].flatten(0, 1),
+            Sampling(config.temperature, config.top_p, config.top_k),
+            uniforms.view(among.total, group, config.max_new_tokens)[among.numbers].flatten(0, 1),
         )
         groups = iter(flat)
         return [[next(groups) for _ in of_clip] for of_clip in prompts]

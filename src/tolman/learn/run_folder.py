@@ -23,7 +23,8 @@ TRACKED = "trackers.json"
 _FREE_TO_CHANGE = {
     "run.out", "run.threads", "run.checkpoint_every", "run.keep", "run.device", "run.max_skipped",
     "data.isolate", "run.trackers", "run.project", "run.hardware", "distributed.shard",
-    "distributed.timeout",
+    "distributed.timeout", "engine.options.address", "engine.options.workers", "engine.options.cpus",
+    "engine.options.gpus", "engine.options.timeout", "engine.options.deaths",
 }  # fmt: skip
 
 

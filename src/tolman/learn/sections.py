@@ -6,12 +6,12 @@ every line of a recipe has an effect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tolman.learn.config import knob
 from tolman.learn.hardware import HARDWARE
-from tolman.learn.registry import ADVANTAGES, BONUSES, LOSSES, NORMALISE, OBJECTIVES, TRACKERS
+from tolman.learn.registry import ADVANTAGES, BONUSES, ENGINES, LOSSES, NORMALISE, OBJECTIVES, TRACKERS
 
 TRAINABLE = ("all", "text", "vision", "text+merger")
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -72,6 +72,9 @@ class Model:
     """What adapters compute is multiplied by this over their rank; 0: twice the rank."""
     lora_targets: tuple[str, ...] = knob(MATRICES, choices=MATRICES)
     """Matrices of every layer that have adapters."""
+    quantise: str = knob("", choices=("", "nf4"))
+    """`nf4`: the language model's matrices are held in four bits (QLoRA, through bitsandbytes) under the
+    adapters, which lora_rank has to ask for; empty: in `dtype`."""
     gradient_checkpointing: bool = knob(False)
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
@@ -145,6 +148,17 @@ class Sampling:
     def updates(self) -> int:
         """Optimiser steps per sampled batch; 1 is strictly on-policy."""
         return self.epochs * self.minibatches
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What samples the completions; without this section the learner's own process does."""
+
+    name: str = knob(choices=ENGINES)
+    """`in_process`; `ray`: workers spread over the machines of a Ray cluster; `vllm`: vLLM in the learner's
+    process."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its own options: see `tolman.learn.engines.options`."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +317,7 @@ class Recipe:
     bonuses: tuple[BonusPart, ...] = ()
     advantage: Advantage | None = None
     filter: Filter | None = None
+    engine: Engine | None = None
     distributed: Distributed = Distributed()
 
 
@@ -335,3 +350,22 @@ class Selection:
     sampling: Sampling
     rewards: tuple[RewardPart, ...]
     select: Select
+    engine: Engine | None = None
+
+
+NOT_FOR_SELECTIONS: dict[str, tuple[str, ...]] = {
+    "run": tuple(sorted({item.name for item in fields(Run)} - {item.name for item in fields(SelectionRun)})),
+    "model": (
+        "mixed",
+        "train",
+        "lora_rank",
+        "lora_alpha",
+        "lora_targets",
+        "quantise",
+        "gradient_checkpointing",
+    ),
+    "data": ("easy_first",),
+    "batch": ("micro_clips",),
+    "sampling": ("epochs", "minibatches"),
+}
+"""Keys by section that do nothing in a selecting stage: it asks every question once and learns nothing."""

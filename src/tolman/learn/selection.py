@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tolman.data.files import write_lines
 from tolman.data.rows import write_questions
 from tolman.learn.batching import ClipTree, Reader, prompt_numbers
 from tolman.learn.corpus import ClipQuestions, Corpus, Drawn, check_gold, load_corpus
+from tolman.learn.engines.engine import Engine, make_engine
 from tolman.learn.filtering import count_reasons, select_rows
 from tolman.learn.processes import current, own_device
 from tolman.learn.recipe import make_rewards
@@ -30,9 +32,10 @@ from tolman.learn.run_folder import METRICS, ROLLOUTS, SKIPPED, RunFolder
 from tolman.learn.sections import Selection
 from tolman.learn.seeds import generator
 from tolman.learn.stages import ROWS, folder_of
-from tolman.policy.generate import draw_uniforms, generate
+from tolman.policy.generate import draw_uniforms
 from tolman.policy.load import load_policy
 from tolman.policy.policy import Policy
+from tolman.policy.sampling import Sampling
 
 SUMMARY = "selection.json"
 Row = dict[str, Any]
@@ -59,7 +62,9 @@ def select(
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(run.threads or threads)
-        _sample_all(selection, folder, policy, corpus, progress or (lambda row: None))
+        with closing(make_engine(selection, policy)) as engine:
+            engine.sync(policy, 0)
+            _sample_all(selection, folder, policy, engine, corpus, progress or (lambda row: None))
     finally:
         torch.set_num_threads(threads)
     if processes.first:
@@ -69,7 +74,12 @@ def select(
 
 
 def _sample_all(
-    selection: Selection, folder: RunFolder, policy: Policy, corpus: Corpus, progress: Callable[[Row], None]
+    selection: Selection,
+    folder: RunFolder,
+    policy: Policy,
+    engine: Engine,
+    corpus: Corpus,
+    progress: Callable[[Row], None],
 ) -> None:
     batches = list(_batches(corpus.training, selection.batch.clips, selection.batch.questions_per_clip))
     reader, rewards = Reader(selection, policy), make_rewards(selection)
@@ -87,7 +97,7 @@ def _sample_all(
                 f"{len(unreadable)} clips cannot be read, {allowed} are allowed (run.max_skipped); the last "
                 f"one: {skipped[-1].path}: {skipped[-1].reason}. All are listed in {folder.path / SKIPPED}"
             )
-        rows = _sample(selection, policy, clips, step)
+        rows = _sample(selection, engine, clips, step)
         for row in rows:
             verdicts = rewards.grade(row["completion"], row.pop("asked")).parts
             row["rewards"] = {
@@ -120,7 +130,7 @@ def _batches(clips: Sequence[ClipQuestions], size: int, per_clip: int) -> Iterat
         yield drawn[at : at + size]
 
 
-def _sample(selection: Selection, policy: Policy, clips: Sequence[ClipTree], step: int) -> list[Row]:
+def _sample(selection: Selection, engine: Engine, clips: Sequence[ClipTree], step: int) -> list[Row]:
     """A row per completion of this process's clips, with its question still in `asked` and its number among
     all processes' in `place`."""
     config = selection.sampling
@@ -128,15 +138,11 @@ def _sample(selection: Selection, policy: Policy, clips: Sequence[ClipTree], ste
     numbers, total = prompt_numbers(clips)
     random = generator(selection.run.seed, step, "selection")
     uniforms = draw_uniforms(total, config.group, config.max_new_tokens, random)
-    groups = generate(
-        policy,
+    groups = engine.sample(
         [prompt for clip in clips for prompt in clip.prompts],
         config.group,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        uniforms=uniforms.view(total, config.group, config.max_new_tokens)[numbers].flatten(0, 1),
+        Sampling(config.temperature, config.top_p, config.top_k),
+        uniforms.view(total, config.group, config.max_new_tokens)[numbers].flatten(0, 1),
     )
     return [
         {

@@ -77,6 +77,9 @@ class Sft:
         self.modules: Mapping[str, nn.Module] = {}
         self.state: dict[str, Any] = {}
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def batch(self, step: int) -> Batch:
         """Read the step's clips and build their trees."""
         run, size = self.recipe.run, self.recipe.batch

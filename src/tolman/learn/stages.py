@@ -13,16 +13,15 @@ from pathlib import Path
 from tolman.learn.config import Table
 from tolman.learn.recipe import parse_recipe, parse_selection, read_table
 from tolman.learn.registry import OBJECTIVES
-from tolman.learn.sections import Recipe, Selection
+from tolman.learn.sections import NOT_FOR_SELECTIONS, Recipe, Selection
 
 Stage = Recipe | Selection
 ROWS = "questions.jsonl"
 """What a selecting stage writes into its run folder once it is done."""
-_WHOLE = ("objective", "loss", "advantage")  # a stage that names another method takes none of its options
+_WHOLE = ("objective", "loss", "advantage", "engine")  # who names another takes none of its options
 _ALWAYS = ("run", "model", "data", "batch")
 _KNOWN = {"objective", "optimiser", "loss", "sampling", "rewards", "bonuses", "advantage", "filter",
-          "distributed"}  # fmt: skip
-_NOT_OF_A_SELECTION = ("steps", "checkpoint_every", "keep", "trackers", "project")
+          "engine", "distributed"}  # fmt: skip
 
 
 def load_stages(path: str | Path, overrides: Iterable[str] = ()) -> list[Stage]:
@@ -38,9 +37,10 @@ def parse_stages(table: Table, source: str = "recipe") -> list[Stage]:
     """Check the table of a recipe of one or more stages.
 
     A stage's keys go over the common ones; its `rewards` and `bonuses`, and a section that names another
-    objective, loss or advantage, replace the common ones whole. Common sections that a stage's objective does
-    not read are left out of it. Where a stage does not say otherwise, model.path is checkpoints/final of the
-    last stage that trained, and data.path what the stage just before it selected. Raises ValueError.
+    objective, loss, advantage or engine, replace the common ones whole. Common sections that a stage's
+    objective does not read are left out of it. Where a stage does not say otherwise, model.path is
+    checkpoints/final of the last stage that trained, and data.path what the stage just before it selected.
+    Raises ValueError.
     """
     if "stages" not in table:
         return [parse_recipe(table, source)]
@@ -86,7 +86,7 @@ def _name(table: Table, where: str) -> str:
 def _sections(common: Table, own: Table) -> set[str]:
     """The sections that a stage reads."""
     if "select" in own:
-        return {*_ALWAYS, "sampling", "rewards", "select"}
+        return {*_ALWAYS, "sampling", "rewards", "select", "engine"}
     name = _read(own, "objective", "name") or _read(common, "objective", "name")
     entry = OBJECTIVES.get(str(name))
     of_objective = entry.sections | entry.optional if entry else frozenset()
@@ -111,10 +111,28 @@ def _merge(common: Table, own: Table, where: str) -> Table:
         if not isinstance(merged.get(name, {}), dict):
             raise ValueError(f"{where}: {name} must be a table, got {merged[name]!r}")
     if "select" in own:
-        for key in _NOT_OF_A_SELECTION:
-            if _read(own, "run", key) is None:
-                merged["run"].pop(key, None)
+        _drop_training(merged, own, where)
     return merged
+
+
+def _drop_training(merged: Table, own: Table, where: str) -> None:
+    """Take what only training reads out of a selecting stage's table.
+
+    Common keys are for the other stages. Raises ValueError for one that the stage itself says.
+    """
+    for section, keys in NOT_FOR_SELECTIONS.items():
+        inner = merged.get(section)
+        for key in keys:
+            if _read(own, section, key) is not None:
+                raise ValueError(f"{where}: {section}.{key} would be ignored by a selecting stage; remove it")
+            if isinstance(inner, dict):
+                inner.pop(key, None)
+    rewards = merged.get("rewards")
+    if "rewards" not in own and isinstance(rewards, list):
+        merged["rewards"] = [
+            {key: value for key, value in part.items() if key != "weight"} if isinstance(part, dict) else part
+            for part in rewards
+        ]
 
 
 def _read(table: Table, section: str, key: str) -> object:

@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from tolman.learn.watch import StallWatch, Watch
 from tolman.policy.adapters import adapter_weights, add_adapters, check_peft
 from tolman.policy.load import load_policy, save_policy
 from tolman.policy.policy import Policy
+from tolman.policy.quantised import check_bitsandbytes, quantise, scales, whole_bytes
 
 Row = dict[str, Any]
 
@@ -80,7 +81,7 @@ def _train(
     rewards = make_rewards(recipe) if recipe.rewards else None
     corpus = check_gold(load_corpus(recipe.data), rewards, drop=recipe.data.drop_bad_gold)
     if policy is None:
-        device = own_device(recipe.run.device)
+        device = "cpu" if recipe.model.quantise else own_device(recipe.run.device)
         policy = load_policy(recipe.model.path, device=device, dtype=recipe.model.dtype)
     _choose_what_learns(recipe, policy)
     if recipe.model.gradient_checkpointing:
@@ -89,14 +90,15 @@ def _train(
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(recipe.run.seed, 0, "initial"))
         objective: Objective = OBJECTIVES[recipe.objective.name].load()(recipe, policy, corpus)
-        processes.agree(_digests(recipe, corpus, policy) if processes.size > 1 else {})
-        if processes.first:
-            folder.check_same(recipe) if resume else folder.start(recipe)
-        try:
-            torch.set_num_threads(recipe.run.threads or threads)
-            _Loop(recipe, folder, policy, objective, len(corpus.training)).run(progress)
-        finally:
-            torch.set_num_threads(threads)
+        with closing(objective):
+            processes.agree(_digests(recipe, corpus, policy) if processes.size > 1 else {})
+            if processes.first:
+                folder.check_same(recipe) if resume else folder.start(recipe)
+            try:
+                torch.set_num_threads(recipe.run.threads or threads)
+                _Loop(recipe, folder, policy, objective, len(corpus.training)).run(progress)
+            finally:
+                torch.set_num_threads(threads)
     return folder.path
 
 
@@ -136,11 +138,15 @@ def _check_packages(recipe: Recipe) -> None:
     check_trackers(recipe)
     if recipe.model.lora_rank:
         check_peft()
+    if recipe.model.quantise:
+        check_bitsandbytes()
 
 
 def _choose_what_learns(recipe: Recipe, policy: Policy) -> None:
     model = recipe.model
     choose_trained(policy.model, model.train)
+    if model.quantise:
+        quantise(policy, own_device(recipe.run.device))
     if model.lora_rank:
         alpha = model.lora_alpha or 2 * model.lora_rank
         seed = stream_seed(recipe.run.seed, 0, "adapters")
@@ -164,13 +170,14 @@ def _digests(recipe: Recipe, corpus: Corpus, policy: Policy) -> dict[str, str]:
     questions = [(clip.name, q.problem_id, q.problem) for clip in corpus.training for q in clip.questions]
     read = {"recipe": recipe_to_toml(recipe), "questions": repr(questions)}
     found = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in read.items()}
-    return found | {"weights": bit_sums(policy.model.parameters())}
+    return found | {"weights": bit_sums([*policy.model.parameters(), *scales(policy.model)])}
 
 
 def _digest_of_base(policy: Policy) -> str:
-    """Of the weights that adapters were put on."""
+    """Of the weights that adapters were put on, as they are held: of four-bit ones, bits and scales."""
     own = adapter_weights(policy.model)
-    return bit_sums(weight for name, weight in policy.model.named_parameters() if name not in own)
+    held = [weight for name, weight in policy.model.named_parameters() if name not in own]
+    return bit_sums(held + scales(policy.model))
 
 
 def _ignore(row: Row) -> None:
@@ -196,7 +203,7 @@ class _Loop:
         self.unreadable: set[str] = set()
         self.watch, self.stall = Watch(), StallWatch()
         self.meter = FlopMeter(policy, recipe)
-        weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
+        weights = whole_bytes(policy.model)
         trained = sum(p.numel() * p.element_size() for p in self.parameters)
         if self.processes.first:
             written = trained if self.base else weights

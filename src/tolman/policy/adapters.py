@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .policy import Policy
+from .quantised import whole_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,21 +86,19 @@ def without_adapters(model: Any) -> Iterator[None]:
 def merged_weights(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a model without adapters that computes the same: W + (alpha / rank) B A.
 
-    state: of the model with its adapters; without any it comes back as it is. Sums are taken in float32 and
-    rounded to W's type; matrices that change are in main memory.
+    state: of the model with its adapters; without any, and with whole weights (`quantised`), it comes back as
+    it is. Sums are taken in float32 and rounded to W's type; matrices that change are in main memory.
     """
-    if not adapter_weights(model):
-        return dict(state)
-    config = model.peft_config[_NAME]
     merged = {}
-    for name, weight in state.items():
+    for name, weight in whole_weights(model, state):
         if name.endswith((_A, _B)):
             continue
         layer, inside, rest = name.partition(_BASE)
         if inside and rest == "weight":
+            config = model.peft_config[_NAME]
             change = state[layer + _B].float() @ state[layer + _A].float()
-            weight = weight.float().add(change, alpha=config.lora_alpha / config.r).to("cpu", weight.dtype)
-        merged[f"{layer}.{rest}" if inside else name] = weight
+            weight = weight.float().add(change, alpha=config.lora_alpha / config.r).to(weight.dtype)
+        merged[f"{layer}.{rest}" if inside else name] = weight if weight is state[name] else weight.cpu()
     return merged
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from tolman.questions.question import Question
 from tolman.reward.judge import MAX_REPLY, Reply
 
@@ -17,7 +19,8 @@ class PolicyJudge:
     """Asks a model in this process; a `tolman.reward.judge.Judge`.
 
     max_new_tokens: of a reply, which is what bounds its time. max_prompt_tokens: a longer prompt is refused.
-    The same prompt gives the same reply. Raises ValueError for limits below 1.
+    The same prompt gives the same reply, and asking moves no random generator. Raises ValueError for limits
+    below 1.
     """
 
     policy: Policy
@@ -41,6 +44,9 @@ class PolicyJudge:
         tokens = len(built.clip_ids) + len(built.question_ids)
         if tokens > self.max_prompt_tokens:
             return Reply(None, f"a prompt of {tokens} tokens, at most {self.max_prompt_tokens} are taken")
-        [[sample]] = generate(self.policy, [built], 1, max_new_tokens=self.max_new_tokens, temperature=0)
+        unused = torch.zeros(1, self.max_new_tokens, dtype=torch.float64)  # greedy: nothing is drawn
+        [[sample]] = generate(
+            self.policy, [built], 1, max_new_tokens=self.max_new_tokens, temperature=0, uniforms=unused
+        )
         text = sample.text.strip()[:MAX_REPLY]
         return Reply(text, "") if text else Reply(None, "the judge's reply is empty")

@@ -57,8 +57,8 @@ def think_answer_consistency(
 ) -> Reward:
     """Whether the thought comes to the answer that is given.
 
-    judge: a Judge, or a recipe's table: the options of `ServerJudge`, and `cache`, the folder of a
-        `CachedJudge`.
+    judge: a Judge, or a table: the options of `ServerJudge`, and `cache`, the folder of a `CachedJudge`. In a
+        recipe also a model's table (`tolman.learn.judges.LocalJudge`).
     style: answer — the judge says which answer the thought comes to, and the completion earns what
         `accuracy()` would give it if that were the truth (Embodied-R, arXiv 2504.12680, where a frozen model
         must pick the same option); verdict — the judge sees both and says TRUE or FALSE (the consistency gate
@@ -148,6 +148,11 @@ def _judge(judge: Judge | Mapping[str, object]) -> Judge:
         return judge
     options = dict(judge)
     folder = options.pop("cache", None)
+    if "url" not in options and "model" in options:
+        raise ValueError(
+            "judge: url is missing; a model without a server judges in recipes only, elsewhere give a "
+            "tolman.policy.judge.PolicyJudge"
+        )
     try:
         server = ServerJudge(**options)  # type: ignore[arg-type]  # checked right here
     except TypeError as error:

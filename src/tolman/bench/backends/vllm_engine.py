@@ -1,6 +1,7 @@
 """vLLM's offline engine (`vllm.LLM.chat`), which batches by itself and keeps the clip's prefix in its cache.
 
-Written against the interface that vLLM documents (0.6 and later); vLLM is not a dependency of this project.
+vLLM is not a dependency of this project. `checks/vllm_text.py` runs this with vLLM itself on a CPU, with a
+text model; frames have not been tried there, nor a GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ class VllmEngine:
     """Answers with a model that vLLM loads; frames are given as images, exactly those that are shown.
 
     model: a folder or a Hub id. frames: most images that a question may have. sampling: how clips are sampled
-    where nobody says otherwise. Raises ValueError where vLLM is not installed.
+    where nobody says otherwise. dtype: of the weights, in vLLM's words; `auto` is the checkpoint's, and half
+    precision for float32. eager: neither compile nor capture graphs. Raises ValueError where vLLM is not
+    installed.
     """
 
-    def __init__(self, model: str, sampling: Sampling, frames: int) -> None:
+    def __init__(
+        self, model: str, sampling: Sampling, frames: int, *, dtype: str = "auto", eager: bool = False
+    ) -> None:
         try:
             vllm: Any = importlib.import_module("vllm")
         except ImportError as error:
@@ -34,7 +39,12 @@ class VllmEngine:
         self.sampling = sampling
         self._sampling_params = vllm.SamplingParams
         self._llm = vllm.LLM(
-            model=model, limit_mm_per_prompt={"image": frames}, enable_prefix_caching=True, seed=0
+            model=model,
+            dtype=dtype,
+            enforce_eager=eager,
+            limit_mm_per_prompt={"image": frames},
+            enable_prefix_caching=True,
+            seed=0,
         )
 
     def replies(

@@ -26,7 +26,8 @@ def durations(
 ) -> dict[str, float]:
     """Part of the step → seconds.
 
-    Left out: decoding clips that are not held, what several processes exchange, adapters' own products.
+    Left out: decoding clips that are not held, what several processes exchange, adapters' own products,
+    unpacking four-bit weights and reading less of them.
     """
     kind = kind_of(recipe, hardware.is_gpu)
     found: dict[str, float] = {}

@@ -90,6 +90,8 @@ def memory(
         assert isinstance(recipe, Recipe)
         passing["loss"] = _loss(recipe, size, step, kind)
         passing["update"] = _update(recipe, size, is_gpu)
+    if recipe.model.quantise:
+        _unpack(passing, size, kind)
     phases = {}
     for name, parts in passing.items():
         fragments = {} if is_gpu else {"fragments": FRAGMENTS * sum(parts.values())}
@@ -98,6 +100,26 @@ def memory(
             phases[name] = _split(name, phases[name], size, step, kind)
     weights = {"libraries": RUNTIME[False], "weights while loading": size.parameters * kind.weight}
     return Memory(phases, (weights | host) if is_gpu else {})
+
+
+def weight_bytes(recipe: Recipe | Selection, size: ModelSize, kind: Kind) -> float:
+    """Of the policy as it is held."""
+    whole = size.parameters * kind.weight
+    if not recipe.model.quantise:
+        return float(whole)
+    matrices = size.text.layer_matrices * kind.weight
+    return float(whole - size.text.layers * (matrices - size.text.packed_matrices))
+
+
+def _unpack(passing: dict[str, Bytes], size: ModelSize, kind: Kind) -> None:
+    """Four-bit weights as products take them, one matrix at a time, and all of them in main memory when the
+    trained policy is written."""
+    largest = size.text.hidden * max(size.text.intermediate, size.text.query)
+    for moment in ("rollout", "loss"):
+        if moment in passing:
+            passing[moment]["scratch"] += float(largest * kind.weight)
+    if not kind.is_gpu:
+        passing["saving"] = {"merged weights": float(size.parameters * kind.weight)}
 
 
 def _split(moment: str, parts: Bytes, size: ModelSize, step: Step, kind: Kind) -> Bytes:
@@ -133,7 +155,7 @@ def trained_bytes(recipe: Recipe | Selection, size: ModelSize) -> tuple[float, i
 def _held(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind) -> Bytes:
     """What is there all the time. The reference of adapters is the policy without them."""
     trained, each = trained_bytes(recipe, size)
-    found = {"weights": float(size.parameters * kind.weight)}
+    found = {"weights": weight_bytes(recipe, size, kind)}
     if step.learns:
         found["optimiser"] = 2.0 * trained * each
         if recipe.model.lora_rank:

@@ -166,6 +166,8 @@ def _knobs(plan: Plan) -> Iterator[tuple[list[str], str]]:
         yield ["model.train=text"], "what learns"
     if isinstance(recipe, Recipe) and model.train != "vision" and not model.lora_rank:
         yield ["model.lora_rank=16", "model.train=text"], "what learns"
+    if isinstance(recipe, Recipe) and model.lora_rank and not model.quantise:
+        yield ["model.quantise=nf4"], "what learns"
     yield [f"batch.questions_per_clip={2 * batch.questions_per_clip}"], "the batch"
     if batch.clips > 1:
         yield [f"batch.clips={batch.clips // 2}"], "the batch"
@@ -227,6 +229,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "path": plan.recipe.model.path,
             "parameters": plan.size.parameters,
             "adapter_rank": plan.recipe.model.lora_rank,
+            "quantise": plan.recipe.model.quantise,
         },
         "hardware": {
             "name": plan.hardware.name,

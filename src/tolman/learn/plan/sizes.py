@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,19 @@ class TextSize:
             "o_proj": (self.query, hidden),
             "gate_proj": (hidden, wide), "up_proj": (hidden, wide), "down_proj": (wide, hidden),
         }  # fmt: skip
+
+    @property
+    def packed_matrices(self) -> int:
+        """Bytes of a layer's matrices in four bits (`tolman.policy.quantised`), as bitsandbytes has them.
+
+        Two weights a byte, a byte of scale for every 64 of them, a float32 scale for every 256 of these, and
+        their float32 mean. Tables of levels, 1.1 KiB a matrix, are left out.
+        """
+        found = 0
+        for wide, high in self.widths.values():
+            scales = math.ceil(wide * high / 64)
+            found += math.ceil(wide * high / 2) + scales + 4 * math.ceil(scales / 256) + 4
+        return found
 
     def adapters(self, rank: int, targets: Sequence[str]) -> int:
         """Weights of adapters of a rank on these matrices of every layer."""
