@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import torch
 
-from learn_world import tiny_policy
+from learn_world import digits, tiny_policy
 from tolman.learn import train as training
 from tolman.learn.batching import ClipTree, Reader, flat_log_probs, tree_scores_of
 from tolman.learn.corpus import draw, load_corpus
@@ -33,8 +33,6 @@ from tolman.learn.recipe import parse_recipe
 from tolman.learn.sharding import Shards, whole
 from tolman.learn.stages import parse_stages
 from tolman.policy.policy import Policy
-from tolman.questions.question import Question
-from tolman.reward.graded import Graded
 from tolman.reward.registry import REWARDS
 
 Job = dict[str, Any]
@@ -59,11 +57,6 @@ def launch(folder: Path, size: int, jobs: Sequence[Job], timeout: float = 120.0)
         found.append(json.loads(file.read_text()) if file.exists() else [None] * len(jobs))
     assert found[0][0] is not None, done.stderr
     return [list(of_job) for of_job in zip(*found, strict=True)]
-
-
-def digits(completion: str, question: Question) -> Graded:
-    """A reward that a fresh policy sometimes earns: the share of digits in the text."""
-    return Graded(sum(c.isdigit() for c in completion) / max(len(completion), 1), "share of digits")
 
 
 def run(job: Job) -> Any:

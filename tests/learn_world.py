@@ -11,6 +11,8 @@ import numpy as np
 from tolman.policy.policy import Policy
 from tolman.policy.starter import StarterConfig, make_starter
 from tolman.policy.tokenizer import train_tokenizer
+from tolman.questions.question import Question
+from tolman.reward.graded import Graded
 from tolman.video.encode import write_clip
 
 SIZES = StarterConfig(
@@ -56,6 +58,11 @@ def question_row(problem_id: str, path: str, answer: int) -> dict[str, Any]:
         "question_type": "object_counting",
         "cognitive_map": {"chair": [[1, 2], [answer, 7]], "table": [[3, 3]]},
     }
+
+
+def digits(completion: str, question: Question) -> Graded:
+    """A reward that a fresh policy sometimes earns: the share of digits in the text."""
+    return Graded(sum(c.isdigit() for c in completion) / max(len(completion), 1), "share of digits")
 
 
 def sft_table(data: Path, out: Path, **run: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tolman
 from policy_tiny import tiny_policy
 from test_bench_predictions import COUNT, Counting, numbers, questions
 from test_bench_workers import OPTIONS, no_model, slow
@@ -28,24 +26,6 @@ from tolman.policy.load import save_policy
 from tolman.video.encode import write_clip
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed (pip install ray)")
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of a cluster with two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    places = [str(Path(__file__).parent), str(Path(tolman.__file__).parents[1])]
-    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(places))  # of the actors' processes
-        cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-        cluster.add_node(**node)
-        cluster.wait_for_nodes()
-        try:
-            yield cluster.address
-        finally:
-            cluster.shutdown()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from learn_world import rl_table, sft_table, tiny_policy, write_dataset
+from learn_world import digits, rl_table, sft_table, tiny_policy, write_dataset
 from tolman.learn import train as training
 from tolman.learn.batching import frozen_log_probs
 from tolman.learn.corpus import load_corpus
@@ -19,8 +19,6 @@ from tolman.learn.train import train
 from tolman.policy.adapters import adapter_weights, without_adapters
 from tolman.policy.load import load_policy
 from tolman.policy.policy import Policy
-from tolman.questions.question import Question
-from tolman.reward.graded import Graded
 from tolman.reward.registry import REWARDS
 
 pytest.importorskip("peft")
@@ -33,13 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reward that a fresh policy sometimes earns: the share of digits in the text."""
-
-    def grade(completion: str, question: Question) -> Graded:
-        return Graded(sum(c.isdigit() for c in completion) / max(len(completion), 1), "share of digits")
-
-    monkeypatch.setitem(REWARDS, "digits", lambda: grade)
+def earnable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward that a fresh policy sometimes earns."""
+    monkeypatch.setitem(REWARDS, "digits", lambda: digits)
 
 
 def table(data: Path, out: Path, kind: str, *overrides: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distributed_world import Job, digits, launch
-from learn_world import rl_table, sft_table, tiny_policy, write_dataset
+from distributed_world import Job, launch
+from learn_world import digits, rl_table, sft_table, tiny_policy, write_dataset
 from tolman.data.views import Views, write_views
 from tolman.learn.config import write_toml
 from tolman.learn.processes import Processes, connect, current, own_device

@@ -10,7 +10,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from learn_world import rl_table, sft_table, tiny_policy, write_dataset
+from learn_world import digits, sft_table, tiny_policy, write_dataset
+from test_learn_adapters import table as adapters_table
 from tolman.learn import train as training
 from tolman.learn.batching import frozen_log_probs
 from tolman.learn.checkpoint import bit_sums
@@ -24,8 +25,6 @@ from tolman.policy.adapters import adapter_weights, merged_weights, without_adap
 from tolman.policy.load import save_policy
 from tolman.policy.policy import Policy
 from tolman.policy.quantised import quantise, scales
-from tolman.questions.question import Question
-from tolman.reward.graded import Graded
 from tolman.reward.registry import REWARDS
 
 pytest.importorskip("bitsandbytes")
@@ -44,20 +43,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reward that a fresh policy sometimes earns: the share of digits in the text."""
-
-    def grade(completion: str, question: Question) -> Graded:
-        return Graded(sum(c.isdigit() for c in completion) / max(len(completion), 1), "share of digits")
-
-    monkeypatch.setitem(REWARDS, "digits", lambda: grade)
+def earnable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward that a fresh policy sometimes earns."""
+    monkeypatch.setitem(REWARDS, "digits", lambda: digits)
 
 
 def table(data: Path, out: Path, kind: str, *overrides: str) -> dict[str, Any]:
-    made = (rl_table if kind == "rl" else sft_table)(data, out)
-    if kind == "rl":
-        made["rewards"] = [{"name": "digits"}]
-    return apply_overrides(made, [*QLORA, *overrides])
+    return adapters_table(data, out, kind, "model.quantise=nf4", *overrides)
 
 
 def kill(row: dict[str, Any]) -> None:

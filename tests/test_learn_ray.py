@@ -16,8 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import tolman
-from learn_world import rl_table, sft_table, tiny_policy, write_dataset
+from learn_world import digits, rl_table, sft_table, tiny_policy, write_dataset
 from test_learn_engines import CLOCK, SAMPLING, prompts_of, same
 from tolman.learn import placing
 from tolman.learn.engines.engine import InProcess
@@ -30,29 +29,9 @@ from tolman.learn.stages import Stage
 from tolman.learn.train import train
 from tolman.policy.generate import draw_uniforms
 from tolman.policy.load import save_policy
-from tolman.questions.question import Question
-from tolman.reward.graded import Graded
 from tolman.reward.registry import REWARDS
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed (pip install ray)")
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of a cluster with two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    with pytest.MonkeyPatch.context() as patch:
-        places = [str(Path(__file__).parent), str(Path(tolman.__file__).parents[1])]
-        patch.setenv("PYTHONPATH", os.pathsep.join(places))  # of the actors' processes
-        cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-        cluster.add_node(**node)
-        cluster.wait_for_nodes()
-        try:
-            yield cluster.address
-        finally:
-            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +46,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def process_of(engine: RayEngine, number: int) -> int:
     pid: int = ray.get(engine.members[number].taking)
     return pid
-
-
-def digits(completion: str, question: Question) -> Graded:
-    """A reward that a fresh policy sometimes earns: the share of digits in the text."""
-    return Graded(sum(c.isdigit() for c in completion) / max(len(completion), 1), "share of digits")
 
 
 class Halting(queue.SimpleQueue[Any]):
