@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,14 @@ def test_benchmarks_are_listed_with_whole_names(capsys: pytest.CaptureFixture[st
     words = capsys.readouterr().out.split()
     for name, entry in registry().items():
         assert {name, *rule_names(entry)} <= set(words)
+
+
+def test_recipes_that_the_code_names_are_there() -> None:
+    root = Path(__file__).resolve().parents[1]
+    named = {
+        (file.name, name)
+        for file in (root / "src").rglob("*.py")
+        for name in re.findall(r"recipes/[\w.-]+\.toml", file.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert [place for place in sorted(named) if not (root / place[1]).is_file()] == []

@@ -67,7 +67,7 @@ def _register_validate(inner: Subparsers) -> None:
         "every reward, and a wrong answer must not earn as much. Rows that fail are listed with the reason "
         "and the exit status is 2. Training refuses rows whose answer falls short unless the recipe says "
         "data.drop_bad_gold.",
-        "tolman data validate data/rooms/questions.jsonl --recipe recipes/grpo.toml",
+        "tolman data validate data/rooms/questions.jsonl --recipe recipes/spacer-starter.toml",
         run_validate,
     )
     validate.add_argument("questions", type=Path, metavar="FILE", help="questions")

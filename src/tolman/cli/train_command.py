@@ -32,7 +32,7 @@ def register(commands: Subparsers) -> None:
         "of several stages has a run folder for each, run.out/run.name/01-NAME and so on; a stage's key is "
         "set as --stages.NAME.section.key value. Several processes: torchrun --nproc-per-node N -m "
         "tolman.cli.main train RECIPE, or --ray ADDRESS --learners N (docs/distributed.md).",
-        "tolman train recipes/grpo.toml --run.name mine --optimiser.lr 2e-5",
+        "tolman train recipes/spacer-starter.toml --run.name mine --optimiser.lr 2e-5",
         run,
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="recipe file (.toml)")
