@@ -65,12 +65,31 @@ def seeds() -> str:
                 number(before["best_constant"]),
             ]
         )
-    changes = [
-        load(f.stem)["difference"]["overall"]["difference"] for f in RESULTS.glob("quickstart-seed*.json")
-    ]
-    error = stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else None
-    rows.append(["mean of the seeds", "", "", "", f"{fmean(changes):+.1f} ± {number(error)}", ""])
+    changes = [load(file.stem)["difference"]["overall"]["difference"] for file in files]
+    rows.append(["mean of the seeds", "", "", "", mean_change(changes), ""])
     return table(["quickstart", "questions", "before", "after", "change", "best constant"], rows)
+
+
+def mean_change(changes: list[float]) -> str:
+    """The mean over seeds and its standard error, from their spread."""
+    error = stdev(changes) / len(changes) ** 0.5 if len(changes) > 1 else None
+    return f"{fmean(changes):+.1f} ± {number(error)}"
+
+
+def seeds_by_task() -> str:
+    """Changes of every task and of the maps, mean over the quickstart's seeds."""
+    runs = [load(file.stem) for file in sorted(RESULTS.glob("quickstart-seed*.json"))]
+    if not runs:
+        raise FileNotFoundError(RESULTS / "quickstart-seed0.json")
+    columns = {}
+    for task in runs[0]["difference"]["tasks"]:
+        columns[task] = mean_change([run["difference"]["tasks"][task]["difference"] for run in runs])
+    for name, key in MAPS.items():
+        before, after = (
+            [run["evaluations"][side]["maps"][key] for run in runs] for side in ("before", "after")
+        )
+        columns[name] = mean_change([now - was for was, now in zip(before, after, strict=True)])
+    return table(["over the seeds", "change"], [[name, said] for name, said in columns.items()])
 
 
 def tasks(before: dict[str, Any], after: dict[str, Any], changes: dict[str, Any]) -> str:
@@ -138,7 +157,8 @@ def watching() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "seeds": seeds, "quickstart": quickstart, "scans": scans, "audit": audit, "watching": watching,
+    "seeds": seeds, "seeds_by_task": seeds_by_task, "quickstart": quickstart,
+    "scans": scans, "audit": audit, "watching": watching,
 }  # fmt: skip
 
 

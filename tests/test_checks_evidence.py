@@ -14,6 +14,8 @@ import evidence
 import evidence_page
 from evidence_plan import BASE, PLAN, Plan, answers_of, asked_of, read_plan, recipe_of
 from tolman.bench.seeds import Interval
+from tolman.cli.quickstart import Rooms
+from tolman.data.scene_io import read_scenes
 from tolman.learn.run_folder import METRICS
 
 TINY = """
@@ -126,6 +128,7 @@ def test_runs_go_on_where_they_stopped_and_make_a_page(tiny: Path, tmp_path: Pat
     unfinished = evidence_page.collect(read_plan(tiny), out)
     assert not unfinished.rows[BASE, "rooms", "none"]
     rooms = asked_of(out, 0, "rooms")
+    assert {tuple(scene.meta["side"]) for scene in read_scenes(rooms.parent)} == {Rooms().side}
     layouts = tmp_path / "layouts"
     layouts.mkdir()
     for name in ("scenes.jsonl", "questions.jsonl"):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tolman.cli import quickstart as module
 from tolman.cli.main import main
 from tolman.cli.quickstart import Rooms, quickstart
+from tolman.data.scene_io import read_scenes
 
 SMALL = Rooms(training=3, held_out=2, frames=4, size=(56, 56), per_family=1, workers=1)
 
@@ -51,6 +53,9 @@ def test_quickstart_measures_trains_and_reports(tmp_path: Path, monkeypatch: pyt
     before = (out / "predictions_before.jsonl").read_text().splitlines()
     held_out = (out / "rooms" / "held-out" / "questions.jsonl").read_text().splitlines()
     assert len(before) == len(held_out) == figures["evaluations"]["before"]["total"]
+    halls = [scene for which in ("train", "held-out") for scene in read_scenes(out / "rooms" / which)]
+    assert len(halls) == 5
+    assert all(np.ptp(scene.floor, axis=0).min() >= 6 for scene in halls)
     trained = {json.loads(line)["path"] for line in (out / "rollouts.jsonl").read_text().splitlines()}
     asked = {json.loads(line)["clip"] for line in before}
     assert trained.isdisjoint(asked)  # never trained on what it is measured on
