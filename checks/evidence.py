@@ -233,7 +233,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     plan = read_plan(given.plan)
     if given.command == "write":
-        given.page.write_text(evidence_page.page(plan, given.out), encoding="utf-8")
+        found, picture = evidence_page.collect(plan, given.out), given.page.with_suffix(".svg")
+        picture.write_text(evidence_page.figure(found), encoding="utf-8")
+        given.page.write_text(evidence_page.page(found, picture.name), encoding="utf-8")
         return 0
     if (given.layouts is None) != (given.questions is None):
         parser.error("--layouts and --questions belong together")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence_plan import BASE, SETS, Plan, answers_of, asked_of
+from evidence_figure import Line, forest
+from evidence_plan import BASE, SETS, Pair, Plan, answers_of, asked_of
 from tolman.bench.benchmark import find_benchmark, row_shares
 from tolman.bench.figures import cluster_of, figures_of
 from tolman.bench.maps import map_figures
@@ -58,6 +59,10 @@ class Found:
                 if row["id"] in known
             ]
         return interval(values, fixed={(first[0], which), (second[0], which)} == {(BASE, "layouts")})
+
+    def answers(self, pair: Pair) -> list[Interval | None]:
+        """The difference that a pair of arms asks for, for each test set."""
+        return [self.change((pair.first, "true"), (pair.second, "true"), which) for which in SETS]
 
     def best_constant(self, which: str) -> float | None:
         """What always giving each task's best answer would score, knowing the truths; mean of seeds."""
@@ -109,11 +114,12 @@ def interval(values: Sequence[Valued], fixed: bool, macro: bool = True) -> Inter
     return seeded_mean([value.value for value in values], seeds, clips, kinds, shares).percent()
 
 
-def page(plan: Plan, out: Path) -> str:
-    """The whole page."""
-    found = collect(plan, out)
-    parts = [_head(plan, found), "## Which way of training is best", *_scores(found)]
-    parts += ["## The questions", _pairs(found), "## Does the policy watch its clip", *_watching(found)]
+def page(found: Found, figure: str) -> str:
+    """The whole page; `figure` is the name of the picture beside it."""
+    pairs = [_pairs(found), f"![Each difference with its 95 % interval]({figure})"]
+    parts = [_head(found.plan, found), "## The questions", *pairs]
+    parts += ["## Which way of training is best", *_scores(found)]
+    parts += ["## Does the policy watch its clip", *_watching(found)]
     parts += ["## Maps", *_maps(found), "## What is missing", _missing(found)]
     return "\n\n".join(parts) + "\n"
 
@@ -167,10 +173,16 @@ def _scores(found: Found) -> list[str]:
     return parts
 
 
+def figure(found: Found) -> str:
+    """The answers to the plan's questions as an SVG. Raises ValueError where nothing was measured."""
+    lines = [Line(pair.asks, found.answers(pair)) for pair in found.plan.pairs]
+    return forest(lines, [NAMES[which] for which in SETS])
+
+
 def _pairs(found: Found) -> str:
     lines = []
     for pair in found.plan.pairs:
-        changes = [found.change((pair.first, "true"), (pair.second, "true"), which) for which in SETS]
+        changes = found.answers(pair)
         lines.append([pair.asks, f"`{pair.second}` − `{pair.first}`", *map(moved, changes), answer(changes)])
     return table("", ["", "difference", *(NAMES[which] for which in SETS), "so far"], lines)
 

@@ -7,11 +7,13 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 import evidence
 import evidence_page
+from evidence_figure import COLOURS, Line, forest
 from evidence_plan import BASE, PLAN, Plan, answers_of, asked_of, read_plan, recipe_of
 from tolman.bench.seeds import Interval
 from tolman.cli.quickstart import Rooms
@@ -209,7 +211,8 @@ def test_the_page_says_what_the_answers_say(tiny: Path, tmp_path: Path) -> None:
     assert change.mean == pytest.approx(17.5)
     assert change.high == pytest.approx(17.5 + 12.706204736174694 * 7.5)
     assert (change.rows, change.seeds, change.clips) == (4, 2, 4)
-    text = evidence_page.page(plan, out)
+    text = evidence_page.page(found, "there.svg")
+    assert "](there.svg)" in text
     assert "5 of 24 evaluations are there" in text
     # base: 20 40 / 60 80, mean 50, by seed -10, 10: error 20. grpo: 30 50 / 90 100: mean 67.5, error 27.5
     assert "| `base` | 2 | 50.0 [-204.1, 304.1] | – |" in text
@@ -226,6 +229,28 @@ def test_the_page_says_what_the_answers_say(tiny: Path, tmp_path: Path) -> None:
     assert "* `sft` on held-out rooms, clip none: seeds 0" in text
     assert "* `grpo` on held-out rooms, clip none: seeds 0, 1" in text
     assert "* `base` on real layouts, clip true, none: seeds 0, 1" in text
+
+
+def test_the_picture_has_a_bar_from_end_to_end() -> None:
+    lines = [
+        Line("Is it < better?", [Interval(10, -20, 40, 4, 2, 2), None]),
+        Line("Worse?", [None, Interval(-20, float("nan"), float("nan"), 4, 1, 1)]),
+    ]
+    picture = ElementTree.fromstring(forest(lines, ["rooms", "layouts"]))
+    named = "{http://www.w3.org/2000/svg}"
+    told = [each.text for each in picture.iter(f"{named}text")]
+    assert [tick for tick in told if tick and tick.lstrip("+-").isdigit()] == [
+        "-20", "-10", "0", "+10", "+20", "+30", "+40",
+    ]  # fmt: skip
+    assert "Is it < better?" in told
+    dots = [(each.get("cx"), each.get("fill")) for each in picture.iter(f"{named}circle")][
+        2:
+    ]  # after the legend
+    assert dots == [("620.0", COLOURS[0]), ("430.0", COLOURS[1])]  # half-way and at the left of 430 to 810
+    bars = [each.get("d") for each in picture.iter(f"{named}path") if each.get("stroke") in COLOURS]
+    assert bars == ["M430.0 50H810.0"]  # the second has no interval
+    with pytest.raises(ValueError, match="measured"):
+        forest([Line("?", [None, None])], ["rooms", "layouts"])
 
 
 def test_the_starter_on_layouts_has_the_error_of_its_clips(tiny: Path) -> None:
