@@ -1,12 +1,12 @@
 """Kill a training run with SIGKILL at random moments and compare what resuming makes of it.
 
-    python checks/kill_resume.py [--moments 20] [--seed 0]
+    python checks/kill_resume.py [--moments 20] [--seed 0] [--skip 18]
 
 A tiny policy is trained with groups, a KL term and an advantage that keeps moving averages from step to step.
-Once it runs through. Then again, killed: at odd moments somewhere within a checkpoint write, at even ones at
-any instant. Each time it is resumed until it ends, and weights, optimiser, moving averages, metrics (clock
-times left out) and rollouts must be those of the undisturbed run, bit for bit. Every run is a process of its
-own, forked before torch has started any thread. POSIX only.
+Once it runs through. Then again, killed: at even moments (from 0) somewhere within a checkpoint write, at odd
+ones at any instant. Each time it is resumed until it ends, and weights, optimiser, moving averages, metrics
+(clock times left out) and rollouts must be those of the undisturbed run, bit for bit, with nothing beside
+them. Every run is a process of its own, forked before torch has started any thread. POSIX only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -91,6 +92,27 @@ def killed_in_a_write(data: Path, out: Path, flush: int) -> None:
     run(data, out)
 
 
+def at_moment(moment: int, rng: random.Random, seconds: float) -> tuple[int | None, float]:
+    """When to kill: a flush, or else seconds after the start."""
+    return (rng.randrange(3 * FLUSHES), 0.0) if moment % 2 == 0 else (None, rng.uniform(0, seconds))
+
+
+def start_and_kill(data: Path, out: Path, flush: int | None, delay: float) -> str:
+    """A run that is killed then; what is done in words. One that has ended before is begun anew and killed a
+    little earlier: on a machine with other work no two runs take as long."""
+    if flush is not None:
+        assert not ended_well(forked(lambda: killed_in_a_write(data, out, flush)))
+        return f"flush {flush}"
+    while True:
+        pid = forked(lambda: run(data, out))
+        time.sleep(delay)
+        os.kill(pid, signal.SIGKILL)
+        if not ended_well(pid):
+            return f"{delay:.2f} s"
+        shutil.rmtree(out)
+        delay *= 0.9
+
+
 def result(folder: Path) -> dict[str, Any]:
     """Everything a run leaves that must not depend on kills."""
     found: dict[str, Any] = {}
@@ -110,6 +132,7 @@ def main() -> int:
     )
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--skip", type=int, default=0, help="moments of the seed that have been run already")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     REWARDS["digits"] = lambda: digits
@@ -122,25 +145,17 @@ def main() -> int:
         seconds = time.monotonic() - began
         expected = result(Path(folder) / "whole" / "tiny")
         for moment in range(arguments.moments):
-            out = Path(folder) / str(moment)
-            if moment % 2 == 0:
-                flush = rng.randrange(3 * FLUSHES)
-                said, pid = f"flush {flush}", forked(lambda: killed_in_a_write(data, out, flush))  # noqa: B023
-            else:
-                delay = rng.uniform(0, seconds)
-                said, pid = f"{delay:.2f} s", forked(lambda: run(data, out))  # noqa: B023
-                time.sleep(delay)
-                os.kill(pid, signal.SIGKILL)
-            killed = not ended_well(pid)
+            out, drawn = Path(folder) / str(moment), at_moment(moment, rng, seconds)
+            if moment < arguments.skip:
+                continue
+            said = start_and_kill(data, out, *drawn)
             left = len(list((out / "tiny" / "checkpoints").glob("step-*")))
             assert ended_well(forked(lambda: run(data, out)))  # noqa: B023
-            equal = result(out / "tiny") == expected
+            leftovers = list((out / "tiny" / "checkpoints").glob(".*"))
+            equal = result(out / "tiny") == expected and not leftovers
             wrong += not equal
-            state = "killed" if killed else "had ended"
             same = "equal" if equal else "DIFFERENT"
-            print(f"{moment}: {state} at {said} with {left} checkpoints; resumed: {same}", flush=True)
-            leftovers = list((out / "tiny" / "checkpoints").glob(".incomplete*"))
-            wrong += len(leftovers)
+            print(f"{moment}: killed at {said} with {left} checkpoints; resumed: {same}", flush=True)
     return wrong
 
 

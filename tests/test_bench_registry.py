@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tolman.bench import benchmarks
 from tolman.bench.benchmark import KINDS, Benchmark, find_benchmark, registry, row_shares, rule_names
+from tolman.bench.frames import Sampling
 from tolman.bench.score import find_rule
 
 FILES = sorted(Path(benchmarks.__path__[0]).glob("[a-z]*.py"))
@@ -16,10 +18,30 @@ ENTRIES = list(registry().values())
 names = pytest.mark.parametrize("entry", ENTRIES, ids=[entry.name for entry in ENTRIES])
 
 
-def test_every_benchmark_of_the_issue_is_there() -> None:
-    wanted = "vsibench stibench sparbench videomme tempcompass_multi_choice longvideobench".split()  # noqa: SIM905
-    assert set(wanted) <= set(registry())
-    assert len(registry()) >= 40
+NAMED = (  # SpaceR's six, then all whose rule is code
+    "vsibench", "stibench", "sparbench", "videomme", "tempcompass_multi_choice", "tempcompass_yes_no",
+    "tempcompass_caption_matching", "longvideobench", "videommmu", "mvbench", "mmvu", "video_holmes", "mlvu",
+    "lvbench", "egoschema", "nextqa", "nextgqa", "ovobench", "openeqa", "3dsrbench", "cv_bench", "blink",
+    "mmsi_bench", "mindcube", "dsi_bench", "viewspatial", "spatialscore", "vsisuper_recall", "vsisuper_count",
+    "egost", "vstar", "seed_bench_r1", "perceptiontest", "charades_sta", "activitynet_tvg", "videomathqa",
+    "scivideobench",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_benchmark_that_was_promised_can_be_read_and_asked(name: str) -> None:
+    entry = find_benchmark(name)
+    assert entry.read is not None
+    assert entry.prompt is not None
+    assert entry.official in entry.rules
+
+
+@names
+def test_the_frames_that_a_benchmark_is_shown_with_can_be_taken(entry: Benchmark) -> None:
+    if entry.sampling:
+        found = Sampling(**({"frames": None} | dict(entry.sampling)))
+        said = found.frames if found.fps is None else found.fps
+        assert re.search(rf"\b{said:g}\b|one a second", entry.frames)
 
 
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])

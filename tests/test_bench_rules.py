@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tolman.bench.benchmark import Judge, registry
-from tolman.bench.rules import common, grounding, mmmu, vlmevalkit
+from tolman.bench.rules import common, flagevalmm, grounding, mmmu, vlmevalkit
 from tolman.bench.score import find_rule
 from tolman.bench.verdict import RANDOM
 
@@ -63,7 +63,7 @@ def judged() -> list[tuple[str, Judge, dict[str, Any]]]:
 def test_every_rule_takes_some_row() -> None:
     told = {", ".join(name.split(", ")[:2]) for name, _, _ in judged()}
     lacking = {f"{name}, {rule}" for name, rule in RULES} - told
-    assert lacking <= {"3dsrbench, lmms_eval_aggregation", "vstar, official_when_where"}
+    assert lacking <= {"3dsrbench, lmms_eval_aggregation", "vstar, official_when_where", "openeqa, judge"}
 
 
 @given(text=TEXTS)
@@ -126,6 +126,61 @@ def test_spans_by_hand() -> None:
 def test_first_letter_stands_inside_a_word() -> None:
     assert common.first_letter("The best answer is Actually C", "ABCD", common.choice_prefixes()) == "A"
     assert common.first_letter("no", "ABCD", common.choice_prefixes()) == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "truth", "said", "score"),
+    [
+        ("EPM", "B", "Option B.", 1.0),
+        ("EPM", "B", "b", 0.0),
+        ("REC", "12", "1 of 2", 1.0),  # all digits joined
+        ("REC", "7", "07", 0.0),
+        ("SSR", "Yes", "Y", 1.0),
+        ("SSR", "Yes", "I say Yes", 1.0),  # anywhere
+        ("SSR", "Yes", "yes", 0.0),  # capitals as written
+        ("CRR", "No", "Nothing", 1.0),
+        ("CRR", "No", "N.", 0.0),
+    ],
+)
+def test_ovobench_by_hand(task: str, truth: str, said: str, score: float) -> None:
+    assert find_rule("ovobench", "official").judge(row(said, truth, task)).score == score
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("twenty-one", 21),
+        ("two-point-five", 2.5),
+        ("point-five", 0.5),
+        ("two-point-ten", 2),  # only digits may follow the point
+        ("two-hundred-five", 205),
+        ("two-point-point", None),
+    ],
+)
+def test_flagevalmm_number_words(text: str, number: float | None) -> None:
+    assert flagevalmm.word_to_number(text) == number
+
+
+def test_flagevalmm_writes_out_what_is_wrong() -> None:
+    assert flagevalmm.clean("×") == "错误"
+    assert flagevalmm.clean("$×$") == "×"
+
+
+def test_open_questions_of_mmvu_cannot_be_graded() -> None:
+    judge = find_rule("mmvu", "official").judge
+    assert math.isnan(judge(row("Dolly Zoom", "Dolly Zoom", "open-ended", None)).score)
+    assert judge(row("B", "B", "multiple-choice", OPTIONS)).score == 1.0
+
+
+def test_rules_that_look_for_the_tag_are_given_the_whole_output() -> None:
+    told = row("B") | {"raw": "<think>so</think><answer>B</answer>"}
+    for name, rule in (
+        ("dsi_bench", "official"),
+        ("seed_bench_r1", "official"),
+        ("video_holmes", "vlmevalkit"),
+    ):
+        assert find_rule(name, rule).judge(told).score == 1.0
+        assert find_rule(name, rule).judge(row("B")).score == 0.0
 
 
 def test_relative_accuracy_bounds() -> None:

@@ -116,6 +116,11 @@ def test_a_model_behind_a_server(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert {len(body["messages"][0]["content"]) for body in world.got} == {4}
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert [row["raw"] for row in rows] == ["3"] * 3
+    with serving(lambda body: "3") as world:
+        server = ["--server", world.url, "--model", "tiny", "--json", str(tmp_path / "figures.json")]
+        for more, frames in (([], 32), (["--template", "direct"], 16), (["--frames", "2"], 2)):
+            assert main([*base, *server, *more]) == 0
+            assert json.loads((tmp_path / "figures.json").read_text())["frames"] == frames
     assert main([*base, "--vllm"]) == 2
     assert "--vllm needs --model" in capsys.readouterr().err
 

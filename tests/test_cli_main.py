@@ -200,6 +200,53 @@ def test_rooms_are_made_and_validated(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (found["total"], found["passed"], found["failures"][0]["problem_id"]) == (2, 1, 2)
 
 
+def test_every_row_that_fails_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "problem_id": 1, "problem": "Which?", "data_type": "video", "problem_type": "multiple choice",
+        "options": ["A. red", "B. blue"], "solution": "<answer>B</answer>", "path": "rooms/a.mp4",
+    }  # fmt: skip
+    rows = [row, row | {"problem_id": "alone", "options": ["A. red"], "solution": "A"}]
+    rows += [row | {"problem_type": "OCR"}, row | {"cognitive_map": [1]}]
+    file = write(tmp_path / "rows.jsonl", rows)
+    file.write_text(file.read_text() + "no JSON\n")
+    assert main(["data", "validate", str(file), "--json", str(tmp_path / "v.json")]) == 2
+    said = capsys.readouterr()
+    assert "line 4: `cognitive_map` must map names" in said.out
+    assert "line 5: not JSON" in said.out
+    assert "alone: no grade: no option is wrong: ('A. red',)" in said.out
+    assert "3 of 5 rows" in said.err
+    found = json.loads((tmp_path / "v.json").read_text())
+    assert [one["line"] for one in found["broken"]] == [4, 5]
+    assert (found["total"], found["passed"], found["left_out"]) == (5, 2, 0)
+
+
+def test_a_recipe_says_which_rows_and_with_which_maps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "problem_id": 1, "problem": "Which?", "data_type": "video", "problem_type": "multiple choice",
+        "options": ["A. red", "B. blue"], "solution": "<answer>B</answer>", "path": "rooms/a.mp4",
+    }  # fmt: skip
+    number = row | {"problem_type": "numerical", "options": None, "solution": "<answer>3</answer>"}
+    rows = write(tmp_path / "rows.jsonl", [row, number, row | {"problem_type": "OCR"}])
+    recipe = Path(__file__).resolve().parents[1] / "recipes" / "spacer-7b-published.toml"
+    monkeypatch.chdir(tmp_path)
+    command = ["data", "validate", str(rows), "--recipe", str(recipe)]
+    assert main(command) == 2
+    assert "cognitive_map.jsonl: cannot be read" in capsys.readouterr().err
+    folder = tmp_path / "data" / "SpaceR-151k"
+    folder.mkdir(parents=True)
+    maps = [{"video_id": "a", "cognitive_map": {"chair": [[1, 2]], "table": [[7, 7]]}}]
+    write(folder / "cognitive_map.jsonl", maps)
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 rows pass" in said
+    assert f"rows that {recipe} leaves out: 1" in said
+    write(folder / "cognitive_map.jsonl", [maps[0] | {"video_id": "b"}])
+    assert main(command) == 2
+    assert "holds no map of any clip" in capsys.readouterr().err
+
+
 def test_benchmarks_are_listed_with_whole_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--list"]) == 0
     words = capsys.readouterr().out.split()

@@ -50,6 +50,9 @@ class TestWrong:
             (question("A"), "B"),
             (question("B"), "A"),
             (question("left"), "B"),  # the answer may be the option's text
+            (question("A. left Bed"), "B"),  # a letter inside a word names no option
+            (question("A, b", options=["A. a", "B. b", "C. c"]), "C"),
+            (question("J", options=[f"{letter}. {letter}?" for letter in "ABCDEFGHIJ"]), "A"),
             (number("2"), "13"),  # 3 · 2 + 7
             (number("0"), "7"),
             (number("-2.5"), "-14.5"),  # 3 · −2.5 − 7
@@ -81,6 +84,17 @@ class TestValidate:
     def test_a_row_that_cannot_be_graded(self) -> None:
         (failure,) = validate([number("many")], REWARDS["accuracy"]()).failures
         assert math.isnan(failure.value)
+
+    def test_broken_rows_are_failures_of_their_own(self) -> None:
+        alone = question("A", options=["A. left"], problem_id="alone")
+        broken = question(layout={"chair": [[3, 3, 1, 1]]}, problem_id="layout")
+        many = question("A", options=["A. left"] * 27, problem_id="many")
+        report = validate([alone, broken, many, question()], REWARDS["accuracy"]())
+        assert (report.total, report.passed) == (4, 1)
+        assert [failure.problem_id for failure in report.failures] == ["alone", "layout", "many"]
+        assert [failure.reason.split(":")[0] for failure in report.failures] == [
+            "no option is wrong", "question layout", "27 options, but only 26 letters to name them",
+        ]  # fmt: skip
 
     def test_a_wrong_answer_that_pays(self) -> None:
         (failure,) = validate([question()], lambda c, q: Graded(1.0, "always")).failures

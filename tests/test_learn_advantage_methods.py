@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tolman.learn.advantage import Floats, RewardedGroup, group_mean_std, has_signal
-from tolman.learn.advantage.difficulty import DifficultyWeighted, TaskBands, difficulty_weight, stretch
+from tolman.learn.advantage.bands import TaskBands, stretch
+from tolman.learn.advantage.difficulty import DifficultyWeighted, difficulty_weight
+from tolman.learn.advantage.duality import Duality, agreement
 from tolman.learn.advantage.ema import EmaPerTask
 from tolman.learn.advantage.segments import PerSegment
 from tolman.learn.advantage.temporal import OrderWeighted, TemporalContrast
-from tolman.learn.advantage.views import Duality, ViewConsistent, agreement, view_penalty
+from tolman.learn.advantage.views import ViewConsistent, view_penalty
 from tolman.learn.bonus import Group, TemporalBonus
 
 NAN = math.nan
@@ -125,6 +129,37 @@ def test_temporal_contrast_survives_the_std() -> None:
     # 1/4 < 0.8 * 1/2: order does not help
     assert contrast([graded([1, 0, 0, 0], [1, 0])])[0] == pytest.approx(group_mean_std([1, 0, 0, 0]))
     assert contrast([graded([1, 0], [NAN, NAN])])[0] == pytest.approx(group_mean_std([1, 0]))
+
+
+@given(
+    st.lists(st.booleans(), min_size=2, max_size=9),
+    st.lists(st.booleans(), min_size=1, max_size=4),
+    st.floats(0.05, 5),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_the_published_bonus_cancels_for_any_right_and_wrong(
+    right: list[bool], shuffled: list[bool], value: float, form: float
+) -> None:
+    """r -> r + value on the rewarded set is affine in 0/1 rewards, whatever constant the format adds."""
+    accuracy, others = np.array(right, dtype=float), np.array(shuffled, dtype=float)
+    bonus = TemporalBonus(of=("accuracy",), shuffled=len(shuffled), value=value)(
+        Group({"accuracy": accuracy}, np.ones(len(right), int), {"accuracy": others})
+    )
+    plain = group_mean_std(accuracy + form, eps=0.0)
+    assert group_mean_std(accuracy + form + bonus, eps=0.0) == pytest.approx(plain, abs=1e-9)
+    contrast = TemporalContrast(of=("accuracy",), shuffled=len(shuffled), value=value, eps=0.0)
+    [found] = contrast([graded(list(accuracy), list(others))])
+    earned = accuracy.mean() >= 0.8 * others.mean() and accuracy.any()
+    assert np.allclose(found, group_mean_std(accuracy, eps=0.0)) == (not earned)
+
+
+def test_the_published_bonus_acts_where_format_varies() -> None:
+    # 2 2 2 1 1 1 1 1 (the fourth is right, its form is not): mean 1.375, variance 1.875 / 7,
+    # -0.375 / 0.51755;
+    # 2.3 2.3 2.3 1.3 1 1 1 1 with the bonus: mean 1.525, variance 2.955 / 7, -0.225 / 0.64973
+    accuracy, form = np.array([1.0, 1, 1, 1, 0, 0, 0, 0]), np.array([1.0, 1, 1, 0, 1, 1, 1, 1])
+    before, after = (group_mean_std(accuracy * worth + form)[3] for worth in (1.0, 1.3))
+    assert (before, after) == pytest.approx((-0.72443, -0.34625), abs=1e-5)
 
 
 @pytest.mark.parametrize(

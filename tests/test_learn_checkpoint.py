@@ -55,6 +55,15 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
             load_step(path, {"policy": layer}, optimiser, "cpu")
 
 
+@pytest.mark.parametrize("manifest", ["{}", "[]", '{"state.json": 1}', "null"])
+def test_a_manifest_that_checks_nothing_is_refused(tmp_path: Path, manifest: str) -> None:
+    layer, optimiser = trained()
+    path = save_step(tmp_path, 1, {"policy": layer}, optimiser, keep=2)
+    (path / "manifest.json").write_text(manifest)
+    with pytest.raises(ValueError, match=r"step-00000001/.* (manifest|damaged).*remove"):
+        load_step(path, {"policy": layer}, optimiser, "cpu")
+
+
 def test_another_model_is_refused(tmp_path: Path) -> None:
     layer, optimiser = trained()
     path = save_step(tmp_path, 1, {"policy": layer}, optimiser, keep=2)
@@ -120,6 +129,13 @@ def test_an_unwritable_folder_is_said_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         RunFolder(tmp_path / "file" / "run").start(parse_recipe(sft_table(tmp_path, tmp_path)))
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no /sys here, where nobody can make a file")
+def test_a_folder_of_checkpoints_that_takes_none_is_said_before_training(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").symlink_to("/sys/kernel")
+    with pytest.raises(OSError, match="checkpoints"):
+        RunFolder(tmp_path).need_space(0)
 
 
 def test_manifest_lists_every_file(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from learn_world import question_row
 from tolman.learn.corpus import ClipQuestions, check_gold, draw, is_held_out, load_corpus
+from tolman.learn.recipe import make_rewards
 from tolman.learn.sections import Data
+from tolman.learn.stages import load_stages
 from tolman.questions.question import Question
 from tolman.reward import REWARDS, Composed, Part
 
@@ -156,6 +159,45 @@ def test_a_reward_for_some_rows_is_not_asked_about_others(tmp_path: Path) -> Non
         check_gold(corpus, Composed(everywhere), drop=False)
     with pytest.raises(ValueError, match=r"only.task must be a list of values"):
         Part("format", REWARDS["format"](), 1.0, {"task": "x"})
+
+
+def test_onethinkers_rows_pass_the_filter_of_its_recipe(tmp_path: Path) -> None:
+    recipe = Path(__file__).resolve().parents[1] / "recipes" / "onethinker.toml"
+    [_, stage] = load_stages(recipe)
+    answers = {
+        "multiple choice": "A", "numerical": "2", "regression": "2", "OCR": "EXIT", "open-ended": "a chair",
+        "temporal grounding": '{"time": [3.5, 7]}', "spatial grounding": '{"boxes": [0, 0, 10, 10]}',
+        "spatial-temporal grounding": '{"time": [0.5, 1.5], "boxes": {"1": [0, 0, 10, 10]}}',
+        "tracking": '{"boxes": {"1": [0, 0, 10, 10]}}', "math": "$$x^2$$", "segmentation": "{}",
+    }  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {
+            "problem_id": kind, "problem": "<video>What?", "data_type": "video", "problem_type": kind,
+            "options": ["A. a", "B. b"] if kind == "multiple choice" else [],
+            "answer": f"<answer>{answer}</answer>", "videos": ["a.mp4"],
+        }
+        for kind, answer in answers.items()
+    ]  # fmt: skip
+    image = rows[3] | {"problem_id": "image", "data_type": "image", "videos": [], "images": ["a.jpg"]}
+    rows += [image, image | {"problem_id": "several", "images": ["a.jpg", "b.jpg"]}]
+    rows += [image | {"problem_id": "text", "images": []}]
+    data = replace(stage.data, path=str(write(tmp_path, rows)))
+    rewards = make_rewards(stage, str(recipe))
+    corpus = check_gold(load_corpus(data), rewards, drop=False)
+    kept = {question.problem_id for clip in corpus.training for question in clip.questions}
+    assert kept == {*answers, "image"} - {"math", "segmentation"}
+
+
+def test_maps_of_their_own_file_reach_the_questions(tmp_path: Path) -> None:
+    rows = [question_row("1", "ScanNet/a.mp4", 1), question_row("2", "ScanNet/b.mp4", 1)]
+    folder = write(tmp_path, [row | {"cognitive_map": None} for row in rows])
+    file = tmp_path / "maps.jsonl"
+    file.write_text(json.dumps({"video_id": "a", "cognitive_map": {"sofa": [[4, 5], [1, 1]]}}))
+    clips = load_corpus(Data(path=str(folder), maps=str(file))).training
+    assert [clip.questions[0].cognitive_map for clip in clips] == [{"sofa": [[4, 5], [1, 1]]}, None]
+    file.write_text(json.dumps({"video_id": "c", "cognitive_map": {}}))
+    with pytest.raises(ValueError, match=r"data.maps: .*maps.jsonl holds no map of any clip"):
+        load_corpus(Data(path=str(folder), maps=str(file)))
 
 
 def test_data_types_are_a_filter(tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def test_a_run_killed_at_any_moment_ends_the_same() -> None:
     assert done.stdout.count("resumed: equal") == 3
 
 
+def test_what_a_kill_left_goes_when_the_run_goes_on(data: Path, tmp_path: Path) -> None:
+    """Killed after the last checkpoint was renamed and before the one too many was dropped, and in the middle
+    of writing the final policy: there is no later write that would clear up."""
+    recipe = parse_recipe(sft_table(data, tmp_path, steps=2, checkpoint_every=1, keep=1))
+    checkpoints = train(recipe, policy=tiny_policy()) / "checkpoints"
+    shutil.copytree(checkpoints / "step-00000002", checkpoints / "step-00000001")
+    shutil.move(checkpoints / "final", checkpoints / ".final.123.part")
+    (checkpoints / ".incomplete-step-00000002").mkdir()
+    train(recipe, policy=tiny_policy(), resume=True)
+    assert sorted(entry.name for entry in checkpoints.iterdir()) == ["final", "step-00000002"]
+
+
 def test_tied_weights_and_bfloat16_moments_come_back(tmp_path: Path) -> None:
     def world() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)

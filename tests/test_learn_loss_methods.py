@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tolman.learn.loss import BatchCount, Terms, Tokens, divisors
+from tolman.learn.loss import BatchCount, Terms, Tokens, divisors, nll, policy_gradient
 from tolman.learn.loss.divergence import position_divergence
 from tolman.learn.loss.policy_gradient import divergence_weights, gspo, tw_grpo
 from tolman.learn.loss.preference import dpo, kto, kto_baseline
@@ -256,3 +256,82 @@ def test_kto_baseline_by_hand() -> None:
     assert kto_baseline(flat(-1.0, -2.0), flat(-2.0, -2.5)) == pytest.approx(0.75)
     assert kto_baseline(flat(-3.0), flat(-2.0)) == 0.0
     assert kto_baseline(flat(), flat()) == 0.0
+
+
+def test_clamps_and_dual_clip_have_the_gradient_of_the_formula() -> None:
+    # the step is long enough for all of them to bind somewhere, and for none of them everywhere
+    tokens = sampled(start())
+    assert tokens.log_probs_ref_N is not None
+    reference, scale = tokens.log_probs_ref_N, 4.0
+
+    def plain(log_probs: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for t in range(10):
+            advantage = tokens.advantages_N[t]
+            ratio = torch.exp((scale * log_probs[t] - scale * tokens.log_probs_old_N[t]).clamp(-1.5, 1.5))
+            gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.3) * advantage)
+            if advantage < 0:
+                gain = torch.maximum(gain, 3.0 * advantage)
+            d = (reference[t] - scale * log_probs[t]).clamp(-1.5, 1.5)
+            total = total - (gain - 0.1 * (torch.exp(d) - d - 1)) / tokens.divisors_N[t]
+        return total
+
+    def ours(log_probs: Tensor) -> Tensor:
+        long = sampled(scale * log_probs, log_probs_old_N=scale * tokens.log_probs_old_N)
+        return policy_gradient(long, beta=0.1, clamp=1.5, clip=(0.2, 0.3), dual_clip=3.0).loss
+
+    found, expected = gradients(ours, plain)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    log_ratios = scale * (start() - tokens.log_probs_old_N)
+    bad = tokens.advantages_N < 0
+    assert (log_ratios.abs() > 1.5).any()
+    assert ((log_ratios.exp() > 3) & bad).any()
+    assert ((log_ratios.exp().clamp(0.8, 1.3) == log_ratios.exp()) & ~bad).any()
+
+
+def test_nll_is_torchs_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(10, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    gold = torch.randint(7, (10,), generator=generator)
+    count = BatchCount(4, 10, 4)
+    log_probs = logits.log_softmax(-1)[torch.arange(10), gold]
+    loss = nll(log_probs, divisors(LENGTHS, "tokens", count).double())
+    expected = torch.nn.functional.cross_entropy(logits, gold)
+    assert loss.item() == pytest.approx(expected.item())
+    [ours], [plain] = (torch.autograd.grad(one, logits, retain_graph=True) for one in (loss, expected))
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
+    parts = log_probs.split([5, 5]), (LENGTHS[:2], LENGTHS[2:])
+    for rule in ("tokens", "sequences"):
+        whole = nll(log_probs, divisors(LENGTHS, rule, count).double())
+        split = sum(
+            nll(part, divisors(lengths, rule, count).double()) for part, lengths in zip(*parts, strict=True)
+        )
+        assert isinstance(split, Tensor)
+        [one], [other] = (torch.autograd.grad(value, logits, retain_graph=True) for value in (whole, split))
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_splitting_preferences_changes_nothing() -> None:
+    log_probs, references = start(), sampled(start()).log_probs_ref_N
+    assert references is not None
+    mask = torch.tensor([True, False, False, True, True, False, True, False, True, True])
+
+    def of_pairs(x: Tensor, at: slice) -> Tensor:
+        ours, theirs = x[at], references[at]
+        return dpo(ours[0::2], ours[1::2], theirs[0::2], theirs[1::2], 5, beta=0.3, smoothing=0.1).loss
+
+    def of_verdicts(x: Tensor, at: slice) -> Tensor:
+        return kto(x[at], references[at], mask[at], 0.2, 10, beta=0.3, undesirable_weight=1.7).loss
+
+    for loss in (of_pairs, of_verdicts):
+        found = []
+        for parts in ([slice(0, 10)], [slice(0, 2), slice(2, 8), slice(8, 10)]):
+            x = log_probs.clone().requires_grad_()
+            total = 0.0
+            for part in parts:
+                value = loss(x, part)
+                value.backward()
+                total += value.item()
+            found.append((total, x.grad))
+        assert found[0][0] == pytest.approx(found[1][0])
+        torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-9, atol=1e-12)

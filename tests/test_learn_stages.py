@@ -149,6 +149,10 @@ BAD = [
         "stages.choose.select={of='digits', keep='answers', right=0.5, wrong=0.1}",
         r"select.wrong is 0.1, but keep is 'answers', which takes no wrong completion",
     ),
+    (
+        "stages.choose.select={of='digits', keep='pairs', solved=0.2}",
+        r"select.solved is 0.2, but a question that is always answered rightly makes no pair",
+    ),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_plain_transformers_loads_it(folder: Path) -> None:
     with torch.no_grad():
         assert torch.equal(model(torch.tensor([ids])).logits, policy.model(torch.tensor([ids])).logits)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "chat_template.jinja",
         "config.json",
         "generation_config.json",
         "model.safetensors",
@@ -127,6 +129,103 @@ def test_only_safetensors_are_read(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match="safetensors"):
         load_policy(folder)
+
+
+@pytest.mark.parametrize("length", [0, 7, 1000, -1])
+def test_a_file_cut_short_is_named(folder: Path, length: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged or cut short"):
+        load_policy(folder)
+
+
+def shard(folder: Path, place: str) -> None:
+    """Weights by an index, as large checkpoints have them: in a file at `place` and in one of the folder."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    half = len(weights) // 2
+    parts = [dict(list(weights.items())[:half]), dict(list(weights.items())[half:])]
+    names = ["model-00001-of-00002.safetensors", place]
+    for name, part in zip(names, parts, strict=True):
+        save_file(part, folder / name, metadata={"format": "pt"})
+    index = {key: name for name, part in zip(names, parts, strict=True) for key in part}
+    content = {"metadata": {"total_size": 1}, "weight_map": index}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+def test_weights_in_several_files(folder: Path) -> None:
+    shard(folder, "model-00002-of-00002.safetensors")
+    assert torch.equal(scores(load_policy(folder)), scores(tiny_policy()))
+
+
+def publish(folder: Path) -> None:
+    """Turn a saved policy into a folder as Qwen published Qwen2.5-VL, by transformers 4.49: the language
+    model's keys on top of config.json, weights by their old names in several files, the chat template of the
+    processor, nothing of ours."""
+    config = json.loads((folder / "config.json").read_text())
+    text, vision = config["text_config"], config["vision_config"]
+    rope = text.pop("rope_parameters")
+    kept = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+            "num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "hidden_act")  # fmt: skip
+    flat = {key: value for key, value in config.items() if key.endswith("_token_id")}
+    flat |= {key: text[key] for key in kept} | {"tie_word_embeddings": True, "model_type": "qwen2_5_vl"}
+    flat |= {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "torch_dtype": "float32"}
+    flat |= {"rope_theta": rope["rope_theta"], "sliding_window": 32768, "use_sliding_window": False,
+             "max_window_layers": 2, "transformers_version": "4.41.2"}  # fmt: skip
+    flat["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    tower = ("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size", "patch_size",
+             "spatial_merge_size", "window_size", "fullatt_block_indexes", "tokens_per_second",
+             "temporal_patch_size")  # fmt: skip
+    flat["vision_config"] = {key: vision[key] for key in tower} | {"in_chans": 3, "hidden_act": "silu"}
+    (folder / "config.json").write_text(json.dumps(flat))
+    weights = {
+        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): weight
+        for name, weight in load_file(folder / "model.safetensors").items()
+    }
+    assert {"model.embed_tokens.weight", "visual.patch_embed.proj.weight"} <= set(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shard(folder, "model-00002-of-00002.safetensors")
+    (folder / "chat_template.jinja").rename(folder / "chat_template.json")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "of the processor"}))
+    (folder / "tolman.json").unlink()
+
+
+def test_a_folder_as_it_was_published(folder: Path, tmp_path: Path) -> None:
+    publish(folder)
+    policy = load_policy(folder)
+    assert (policy.frames, policy.frame_size) == (16, (336, 448))
+    small = replace(policy, frames=4, frame_size=(56, 84))
+    assert torch.equal(scores(small), scores(tiny_policy()))
+    save_policy(policy, tmp_path / "trained")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "trained", local_files_only=True)
+    assert again.chat_template == "of the processor"
+    back = replace(load_policy(tmp_path / "trained"), frames=4, frame_size=(56, 84))
+    assert torch.equal(scores(back), scores(small))
+
+
+@pytest.mark.parametrize("place", ["../other.safetensors", "model-00002.bin", "/tmp/other.safetensors"])
+def test_an_index_names_files_of_the_folder_alone(folder: Path, place: str, tmp_path: Path) -> None:
+    shard(folder, place.replace("/tmp", str(tmp_path)))
+    with pytest.raises(ValueError, match=r"index\.json: '.*' is no \*\.safetensors file of this folder"):
+        load_policy(folder)
+
+
+def test_adapters_beside_the_weights_are_refused(folder: Path) -> None:
+    """transformers would put them on, from a pickle if need be."""
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "x/y"}')
+    with pytest.raises(ValueError, match="merge them first"):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("part", ["", "text_config", "vision_config"])
+def test_a_checkpoint_does_not_choose_its_attention(folder: Path, part: str) -> None:
+    """transformers takes the name of a hub repository there and runs the kernel in it."""
+    config = json.loads((folder / "config.json").read_text())
+    (config[part] if part else config)["attn_implementation"] = "somebody/kernels"
+    (folder / "config.json").write_text(json.dumps(config))
+    own = load_policy(folder).model.config
+    every = (own, own.text_config, own.vision_config)
+    assert {one._attn_implementation for one in every} == {"sdpa"}
 
 
 def test_missing_weights_are_not_made_up(folder: Path) -> None:

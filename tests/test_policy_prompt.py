@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from policy_tiny import noise_clip, question, tiny_policy
 from tolman.policy.prompt import TEMPLATES, build_prompt, encode_clip
 from tolman.policy.templates import question_text
+from tolman.reward import REWARDS
 
 
 def test_chat_format_around_a_clip() -> None:
@@ -71,6 +73,21 @@ def test_every_template_carries_question_and_options(template: str) -> None:
     text = question_text(question("Q?", options=["A. x", "B. y"], problem_type="multiple choice"), template)
     assert "Q?\nOptions:\nA. x\nB. y\n" in text
     assert "{" not in text.replace('{"chair"', "").replace('{"table"', "")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multiple choice", "numerical", "regression", "OCR", "temporal grounding", "spatial grounding",
+        "spatial-temporal grounding", "tracking",
+    ],
+)  # fmt: skip
+def test_the_answer_that_a_prompt_shows_is_of_the_form_that_is_graded(kind: str) -> None:
+    options = ["A. x", "B. y"] if kind == "multiple choice" else None
+    asked = question("Q?", problem_type=kind, options=options)
+    [shown] = re.findall(r"as in (<answer>.*?</answer>)", question_text(asked, "think"))
+    truth = question("Q?", problem_type=kind, options=options, solution=shown)
+    assert REWARDS["accuracy"]()(f"<think>so</think>{shown}", truth).value == pytest.approx(1)
 
 
 def test_verbatim_says_the_problem_and_nothing_else() -> None:

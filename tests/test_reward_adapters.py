@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from policy_tiny import tiny_tokenizer
-from tolman.reward import Graded
+from tolman.reward import Graded, adapters
 from tolman.reward.adapters import compute_score, question_of, trl_reward
 
 RIGHT, WRONG = "<think>so</think><answer>B</answer>", "<think>so</think><answer>A</answer>"
@@ -85,6 +87,32 @@ def test_verl_scores() -> None:
     assert compute_score("spacer", RIGHT, "B", info, rewards=rewards)["score"] == pytest.approx(1)
     named = {"data_source": "spacer", "solution_str": RIGHT, "ground_truth": "B", "extra_info": info}
     assert compute_score(**named)["score"] == 2
+
+
+def test_verl_takes_a_recipes_list() -> None:
+    info = ROW | {"task": "QA"}
+    rewards = [{"name": "accuracy"}, {"name": "format", "only": {"task": ["other"]}}]
+    assert compute_score("x", RIGHT, "B", info, rewards=rewards) == {"score": 1, "accuracy": 1, "format": 0}
+    with pytest.raises(ValueError, match="unknown key 'wieght'; valid keys: name, only, options, weight"):
+        compute_score("x", RIGHT, "B", info, rewards=[{"name": "accuracy", "wieght": 2}])
+    with pytest.raises(ValueError, match="needs a name"):
+        compute_score("x", RIGHT, "B", info, rewards=[{"weight": 2}])
+
+
+def test_verl_loads_it_by_path_and_calls_it_by_name() -> None:
+    """As verl does (utils/import_utils.py, workers/reward_manager/naive.py): the file alone, keywords, and
+    fields of its own among the extra ones."""
+    spec = importlib.util.spec_from_file_location("custom_module", adapters.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    reward_kwargs = {"rewards": [{"name": "accuracy"}], "ungraded": 0.0}
+    score = partial(module.compute_score, **reward_kwargs)(
+        data_source="spacer", solution_str=RIGHT, ground_truth="B",
+        extra_info=ROW | {"num_turns": None, "rollout_reward_scores": {}},
+    )  # fmt: skip
+    assert score == {"score": 1, "accuracy": 1}
 
 
 def test_verl_has_no_word_for_what_cannot_be_graded() -> None:

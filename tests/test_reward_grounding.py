@@ -48,6 +48,7 @@ def value(name: str, answer: Any, question: Question, **options: Any) -> float:
         ("7 to 3.5", None), ("3 to 3", None), ("3", None), ("", None), ("from the first to the second", None),
         ("3 to 7 or 8 to 9", None), ("1 2 3 4 5 6 7", None),  # number soup
         ("1e3 to 5000", None), ("nan to inf", None), ("3 to 99999999", None), ("t1=3, t2=7", (3, 7)),
+        ("99999999 3 7", None), ("1e3 3 7", None), ("3.5.7 3 7", None), ("1:2:3:4 3 7", None),
         ("3.5 to 7 \u0665", (3.5, 7)),  # an Arabic digit is no number here
     ],
 )  # fmt: skip

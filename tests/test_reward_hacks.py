@@ -107,6 +107,131 @@ def test_an_answer_inside_the_thought_and_two_answers(kind: str) -> None:
     assert REWARDS["format"](rule="strict")(repeated, ask(kind)).value == 0
 
 
+ANSWERED = [
+    ("accuracy", "multiple choice"), ("soft_choice", "multiple choice"), ("accuracy", "numerical"),
+    ("regression", "regression"), ("ocr", "OCR"), ("free_form", "free-form"),
+    ("temporal_iou", "temporal grounding"), ("box_iou", "spatial grounding"),
+    ("spatio_temporal_iou", "spatial-temporal grounding"), ("tracking", "tracking"),
+]  # fmt: skip
+SOUPS = {
+    "multiple choice": ["A or B or C", "A, B, C", "A B C", "B or not", "any of A-C", "A/B/C", "(A) (B) (C)"],
+    "numerical": ["1 2 2.5 3 4", "2 or 2.5", "2-3", "1, 2, 2.5", "2.5 (or 3)", "2.5.1"],
+    "regression": ["9 10 11", "9 or 10", "9-11", "ten or eleven"],
+    "temporal grounding": ["3 to 7 or 8 to 9", "1 2 3 4 5 6 7", "[[3, 7], [0, 20]]", "3 to 7, 1e3"],
+    "spatial grounding": [
+        "[0, 0, 10, 10] [1, 2, 3, 4]", '{"boxes": [[0, 0, 10, 10], [1, 2, 3, 4]]}',
+        '{"boxes": [0, 0, 10, 10], "boxes": [1, 2, 3, 4]}',
+    ],
+    "tracking": ['{"boxes": {"1": [0, 0, 10, 10], "1": [1, 2, 3, 4]}}'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), ANSWERED)
+def test_no_answer_reward_pays_for_a_guess_at_everything(name: str, kind: str) -> None:
+    for soup in SOUPS.get(kind, []):
+        assert value(name, f"<think>so</think><answer>{soup}</answer>", kind) == 0, soup
+
+
+@pytest.mark.parametrize(("name", "kind"), ANSWERED)
+def test_no_answer_reward_looks_into_the_thought_or_at_an_earlier_answer(name: str, kind: str) -> None:
+    right, wrong = f"<answer>{TRUTHS[kind]}</answer>", "<answer>?</answer>"
+    assert value(name, f"<think>so</think>{right}", kind) == pytest.approx(1)
+    for completion in (
+        f"<think>{right}</think>", f"<think>{right}</think>{wrong}", f"<think>{right}",
+        f"<think>so</think>{right}{wrong}", f"{right}</think>{wrong}", f"<think>so</think>{TRUTHS[kind]}",
+        f"<think>so</think><answer>{TRUTHS[kind]}",
+    ):  # fmt: skip
+        assert value(name, completion, kind) == 0, completion
+    assert value(name, f"<think>so</think>{wrong}{right}", kind) == pytest.approx(1)  # the last one counts
+
+
+def test_published_rules_pay_for_the_hacks_that_they_are_known_to_pay_for() -> None:
+    inside = "<think><answer>B</answer></think><answer>A</answer>"
+    for name in ("accuracy", "spacer_accuracy"):
+        options = {"rule": "published"} if name == "accuracy" else {}
+        assert value(name, inside, "multiple choice", **options) == 1  # the first answer, wherever it is
+        assert value(name, "<answer>A or B or C</answer>", "multiple choice", **options) == 0
+    assert value("accuracy", "<answer>2.5 99</answer>", "numerical", rule="published") == 1
+    centre = '<think><map>{"chair": [[5, 5], [5, 5]], "table": [[5, 5]]}</map></think><answer>B</answer>'
+    # chairs at (1, 2) and (8, 8): 1 - 5 / 14.142 and 1 - 4.243 / 14.142; the table is right: 2.3464 / 3
+    assert value("map", centre, "multiple choice", rule="published") == pytest.approx(0.78215, abs=1e-5)
+    assert value("spacer_accuracy", centre, "multiple choice") == pytest.approx(1.78215, abs=1e-5)
+    off = centre.replace("5, 5", "500, 500")
+    assert value("spacer_accuracy", off, "multiple choice") == 0  # a worthless map takes the answer's worth
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        '{"chair": [[2, 0, 3, 1]], "table": [[2, 0, 3, 1]]}',  # everything at the centre
+        '{"chair": [[2.5, 0.5, 2.6, 0.6]], "table": [[2.5, 0.5, 2.6, 0.6]]}',
+        '{"chair": [[500, 500, 501, 501]], "table": [[503, 500, 505, 501]]}',  # far off
+        '{"chair": [[0, 0, 1, 1]], "chair": [[3, 0, 5, 1]], "table": [[3, 0, 5, 1]]}',  # a name twice
+        '{"chair": [[0, 0, 1, 1], [3, 0, 5, 1]], "table": [[0, 0, 1, 1], [3, 0, 5, 1]]}',  # all everywhere
+        "{}", '{"chair": [[0, 0, 1e400, 1]]}', '{"chair": [[NaN, 0, 1, 1]]}',
+    ],
+)  # fmt: skip
+def test_layouts_that_know_nothing(drawn: str) -> None:
+    earned = value("layout", f"<think><map>{drawn}</map></think><answer>B</answer>", "multiple choice")
+    assert earned <= 0.2  # half of everything drawn is right in the one that draws all everywhere
+    assert earned == 0 or drawn.count("[3, 0, 5, 1], ") + drawn.count("[0, 0, 1, 1], ") > 1
+    right = json.dumps(EXTRA["layout"])
+    after = f"<think><map>{right}</map><map>{drawn}</map></think><answer>B</answer>"
+    assert value("layout", after, "multiple choice") == earned  # repeated tags: the last one counts
+    late = f"<think>so</think><map>{right}</map><answer>B</answer>"
+    assert value("layout", late, "multiple choice") == 0
+
+
+@pytest.mark.parametrize("name", ["evidence_times", "evidence_segment", "keyframes"])
+def test_moments_all_over_the_clip_earn_what_they_hit(name: str) -> None:
+    soup = "".join(f"<t>{k / 10}</t>s" for k in range(200))  # every 0.1 s of 20 s
+    earned = value(name, f"<think>{soup}</think><answer>3 to 7</answer>", "temporal grounding")
+    hits = {
+        # recall is 1; the mean of exp(-dt^2 / 2) is 2 sqrt(2 pi) / 20 = 0.251 less the tails where both meet:
+        "evidence_times": 2 * 0.249 / 1.249,
+        "evidence_segment": 41 / 200,  # 3.0, 3.1, ..., 7.0
+        "keyframes": 2 * 2 / (200 + 2),
+    }
+    assert earned == pytest.approx(hits[name], abs=5e-3)
+
+
+def test_boxes_all_over_the_picture_earn_what_they_hit() -> None:
+    boxes = "".join(f"<box>[{x}, {x}, {x + 20}, {x + 20}]</box>" for x in range(0, 80, 10))
+    soup = f"<obj>chair</obj>{boxes}at<t>3.0</t>s"
+    # the chair is [10, 20, 30, 40]: [20, 20, 40, 40] and [10, 10, 30, 30] share 200 of 600, others less
+    earned = value("evidence_boxes", f"<think>{soup}</think><answer>B</answer>", "multiple choice")
+    assert 0 < earned < 0.15
+    assert value("evidence_boxes", f"<think>{soup * 9}</think>", "multiple choice") == pytest.approx(earned)
+
+
+def test_a_right_claim_told_nine_times_counts_once() -> None:
+    right, wrong = (
+        f"<obj>chair</obj><box>{box}</box>at<t>3.0</t>s" for box in ([10, 20, 30, 40], [60, 60, 70, 70])
+    )
+    # one of two claims and one of two objects: precision and recall are 1/2 (published: 9 of 10 claims)
+    for said in (right + wrong, right * 9 + wrong):
+        assert value("evidence_boxes", f"<think>{said}</think>", "multiple choice") == pytest.approx(0.5)
+    often = f"<think>{right * 9}{wrong}</think>"
+    assert value("evidence_boxes", often, "multiple choice", rule="published") == pytest.approx(0.9)
+    moments = "<t>3.0</t>s" * 9 + "<t>15.0</t>s"  # one of two moments and one of two key frames
+    assert value("keyframes", f"<think>{moments}</think>", "multiple choice") == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["think_answer_consistency", "semantic_consistency"])
+def test_no_judge_is_asked_about_a_guess_at_everything(name: str) -> None:
+    asked: list[str] = []
+
+    def judge(prompt: str) -> Reply:
+        asked.append(prompt)
+        return Reply("TRUE", "")
+
+    reward = REWARDS[name](judge=judge)  # behind the gate, the default
+    for answer in ("A or B or C", "A"):
+        assert reward(f"<think>It is B.</think><answer>{answer}</answer>", ask("multiple choice")).value == 0
+    assert reward("<think>It is <answer>B</answer></think>", ask("multiple choice")).value == 0
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("drawn", "paid"),
     [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tolman.bench import benchmarks
 from tolman.bench.verdict import Row, Verdict
 from tolman.questions.question import Question
+from tolman.reward.judge import Judge as Model
 
 Judge = Callable[[Row], Verdict]
 Aggregate = Callable[[Sequence[Row]], Mapping[str, float]]
@@ -28,12 +29,14 @@ class Rule:
     """How a benchmark reads and averages answers.
 
     judge: row with question_type, ground_truth, options, prediction → Verdict. aggregate: scored rows that
-    count → figures as the peer prints them, `overall` first, in percent. about: one line for people.
+    count → figures as the peer prints them, `overall` first, in percent. about: one line for people. asks: of
+    a rule that asks a model, which `judge` cannot do by itself: the model → what judges with it.
     """
 
     judge: Judge
     aggregate: Aggregate
     about: str = ""
+    asks: Callable[[Model], Judge] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,13 @@ class Benchmark:
     name: as on the command line. source: where the published files are (a Hub id, else an address). files:
     names of its question files (with wildcards), of which the first that is there is read. folder: where they
     belong, in a folder of many benchmarks; its name where empty. clips: what else to download, or `IN_TABLE`.
-    unpack: content of a JSON file that is no list of rows → rows. read: a published row →
-    Question (the row's position first, for files without ids). prompt: the words a question is put in.
-    frames: how the authors sample. rules: name → Rule; official: the name of the authors' own, or of the
-    rule they point at. kind: what an answer is, one of `KINDS`, by row. macro: whether the overall figure is
-    the mean over tasks, not over rows. chance: percent, None where guessing is not defined. published: model
-    → percent, with its source in `published_in`.
+    unpack: content of a file that is no list of rows → rows. read: a published row → Question (the row's
+    position first, for files without ids). prompt: the words a question is put in. frames: how the authors
+    sample; sampling: the same as fields of `tolman.bench.frames.Sampling`, what clips are shown with unless
+    somebody says otherwise (empty: the model's own). rules: name → Rule; official: the name of the authors'
+    own, or of the rule they point at. kind: what an answer is, one of `KINDS`, by row. macro: whether the
+    overall figure is the mean over tasks, not over rows. chance: percent, None where guessing is not defined.
+    published: model → percent, with its source in `published_in`.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Benchmark:
     read: Callable[[int, Mapping[str, Any]], Question] | None = None
     prompt: Callable[[Question], str] | None = None
     frames: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     max_new_tokens: int = 16
     macro: bool = False
     task_of: Callable[[str], str] = field(default=str)

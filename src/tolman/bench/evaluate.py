@@ -73,11 +73,11 @@ def evaluate(
     `tolman.policy.templates.TEMPLATES`, or the benchmark's for its own words. sampling: the frames that are
     shown; the backend's own where None. batch: most questions asked together. progress: called with (done,
     total). out: JSONL file that rows are appended to as they come, see `Predictions`; resume: ask only what
-    it lacks. The text given to the rule is `answer_text` of the output, recorded as `prediction` beside
-    `raw`. true_maps: scene → its true map, written into the rows for the report and never shown to the
-    policy. isolate: decode in processes of their own (`tolman.video.isolation`). Raises ValueError for
-    unknown names, questions of no task of the benchmark, clips and images outside `clip_root` and, for
-    `other`, a single scene; and as `Workers.answer`.
+    it lacks. The text given to the rule is recorded as `prediction` beside `raw`: the whole output where the
+    benchmark's own words asked, else `answer_text` of it. true_maps: scene → its true map, written into the
+    rows for the report and never shown to the policy. isolate: decode in processes of their own
+    (`tolman.video.isolation`). Raises ValueError for unknown names, questions of no task of the benchmark,
+    clips and images outside `clip_root` and, for `other`, a single scene; and as `Workers.answer`.
     """
     entry = find_benchmark(benchmark)
     shown = sampling or backend.sampling
@@ -144,10 +144,11 @@ def write_evaluations(path: str | Path, evaluations: Mapping[str, Evaluation]) -
 
 
 def answer_text(raw: str) -> str:
-    """What a rule is given: the text inside the last `<answer>` after the thought, else the whole output.
+    """The text inside the last `<answer>` after the thought, else the whole output.
 
-    A departure from the official runner, which hands over the whole output: a policy that thinks before it
-    answers would always score zero by a rule that reads the first word.
+    What a rule is given where words of ours asked, a departure from the official runners: a policy that is
+    told to think before it answers would always score zero by a rule that reads the first word. Rules that
+    look for the tag themselves are given the whole output all the same (`verdict.whole_text_of`).
     """
     inside = final_answer(raw).text
     return raw if inside is None else inside
@@ -189,6 +190,12 @@ class _Run:
             return self.entry.prompt(question)
         return question_text(question, self.template)
 
+    def judged(self, raw: str | None) -> str | None:
+        """What a rule is given: the whole output where the benchmark's own words asked, as its authors do;
+        `answer_text` of it where words of ours asked for a thought and a tag.
+        """
+        return raw if raw is None or self.template == self.entry.name else answer_text(raw)
+
     def row(self, found: Answer) -> dict[str, Any]:
         """What is kept of one question, with its verdict."""
         number, reply, seen = found
@@ -197,7 +204,7 @@ class _Run:
             "number": number,
             "clip_root": str(self.root),
             "id": question.problem_id,
-            "scene": question.scene_id,
+            "scene": question.scene_id or question.extra.get("scene", ""),
             "clip": question.path,
             "clip_shown": self.paths[number] or "",
             "question_type": question.question_type,
@@ -208,7 +215,7 @@ class _Run:
             "ground_truth": question.answer,
             "cognitive_map": question.cognitive_map or self.true_maps.get(question.scene_id),
             "raw": reply.text,
-            "prediction": None if reply.text is None else answer_text(reply.text),
+            "prediction": self.judged(reply.text),
             "unanswered": reply.text is None,
             "finished": reply.finished,
             "tokens": reply.tokens,

@@ -148,8 +148,11 @@ def compare(
 
 
 def cluster_of(row: Row, number: int) -> str:
-    """What a row shares with others: its clip, else its scene, else nothing (its number)."""
-    return str(row.get("clip") or row.get("scene_name") or row.get("scene") or f"row {number}")
+    """What a row shares with others: the clip that its own is a part of, its clip, else its scene, else
+    nothing (its number).
+    """
+    names = ("source_clip", "clip", "scene_name", "scene")
+    return str(next((row[name] for name in names if row.get(name)), f"row {number}"))
 
 
 def task_name(entry: Benchmark, row: Row) -> str:

@@ -7,6 +7,7 @@ teach it. Several images are treated as frames are.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tolman.questions.question import Question
-from tolman.video.clip import Clip, read_clip
+from tolman.video.clip import Clip, Span, read_clip
 from tolman.video.errors import ClipError
 from tolman.video.sample import RULES
 
+_PART = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", re.DOTALL)
 CLIP_SOURCES = ("true", "none", "one", "shuffled", "other")
 Reader = Callable[..., Clip]
 """`tolman.video.clip.read_clip`, or `read` of an `IsolatedReader`."""
@@ -110,12 +112,26 @@ def other_scenes(scenes: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
+def part_of(path: str) -> tuple[str, Span | None]:
+    """A clip's file, and the seconds of it that are shown where its path ends in `#t=START,END` (a media
+    fragment as of the W3C); None for all of it.
+    """
+    match = _PART.fullmatch(path)
+    return (match.group(1), (float(match.group(2)), float(match.group(3)))) if match else (path, None)
+
+
 def show(
     root: Path, path: str, sampling: Sampling, clip_source: str, seed: int, read: Reader | None = None
 ) -> Shown:
     """The frames of one clip. read: `read_clip` where None. Raises ClipError where it cannot be read."""
+    file, span = part_of(path)
     clip = (read or read_clip)(
-        root / path, frames=sampling.frames, fps=sampling.fps, size=sampling.size, rule=sampling.rule
+        root / file,
+        frames=sampling.frames,
+        fps=sampling.fps,
+        size=sampling.size,
+        rule=sampling.rule,
+        span=span,
     )
     rgb, times = clip.rgb_THWC, clip.times_T
     if clip_source == "one":

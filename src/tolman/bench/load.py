@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from tolman.bench.rows import read_rows
 from tolman.data.files import read_text
 from tolman.questions.question import Question
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _OPTION_LINE = re.compile(r"\n\(?([A-Z])[.)][ \t]*([^\n]*)")
 _VIDEO_R1 = {"problem", "solution", "problem_type"}
 _MANIFEST = {"prompt", "reward_model", "videos"}
@@ -23,21 +25,36 @@ _SPATIALSCORE = {"id", "category", "question", "answer", "images"}
 
 
 def load_questions(benchmark: str, where: str | Path) -> list[Question]:
-    """The questions of a benchmark in a file, or in the first of its published files that a folder has.
+    """The questions of a benchmark in a file, in the first of its published files that a folder has
+    (`question_files`), or in those of a dataset on the Hub, named by its id (`owner/name`).
 
     Files may be JSON, JSON lines, CSV, TSV, or Parquet where pyarrow is installed. Beside the published
     layout of a benchmark, rows of Video-R1's, of verl's and of SpatialScore's are read as such. Raises
-    ValueError for unknown names, for a folder without any of the files, saying what to download, and naming
-    file and row for rows that lack a field.
+    ValueError for unknown names, for a folder without any of the files, saying what to download, for a
+    dataset that cannot be had, and naming file and row for rows that lack a field.
     """
     entry = find_benchmark(benchmark)
     if entry.read is None:
         raise ValueError(f"{entry.title} has rules only: there are no questions of it to read")
     questions: list[Question] = []
-    for path in question_files(entry, Path(where)):
+    for path in question_files(entry, where):
         for number, row in enumerate(_rows(entry, path)):
             questions.append(question_of(entry, path, number, row))
     return questions
+
+
+def _from_hub(entry: Benchmark, name: str) -> Path:
+    """The folder with the question files of a dataset on the Hub, from its cache where they are there."""
+    hub = importlib.import_module("huggingface_hub")
+    refused = importlib.import_module("huggingface_hub.errors").HfHubHTTPError
+    wanted = [pattern for one in entry.files for pattern in (one, f"**/{one}")]
+    try:
+        return Path(hub.snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
+    except (OSError, ValueError, refused) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name}: neither a file, nor a folder, nor a dataset that the Hub hands out now ({reason})"
+        ) from error
 
 
 def missing_files(entry: Benchmark, where: Path) -> str:
@@ -52,18 +69,26 @@ def missing_files(entry: Benchmark, where: Path) -> str:
     return f"{where}: no question file of {entry.title} here (one of {', '.join(entry.files)}): {get}{clips}"
 
 
-def question_files(entry: Benchmark, where: Path) -> list[Path]:
-    """The file, or those of the first of a benchmark's patterns that a folder has. Raises ValueError without
-    any.
+def question_files(entry: Benchmark, where: str | Path) -> list[Path]:
+    """The file, or those of the first of a benchmark's patterns that a folder has, else that is anywhere
+    below it, else the only file in it that can be read as a table of rows; of a dataset on the Hub the same,
+    in the Hub's cache. Raises ValueError without any.
     """
-    if where.is_file():
-        return [where]
-    if where.is_dir():
-        for pattern in entry.files:
-            found = sorted(where.glob(pattern))
-            if found:
-                return found
-    raise ValueError(missing_files(entry, where))
+    folder = Path(where)
+    if not folder.exists() and _HUB_ID.fullmatch(str(where)):
+        folder = _from_hub(entry, str(where))
+    if folder.is_file():
+        return [folder]
+    if folder.is_dir():
+        for search in (folder.glob, folder.rglob):
+            for pattern in entry.files:
+                found = sorted(file for file in search(pattern) if file.is_file())
+                if found:
+                    return found
+        alone = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in _READERS]
+        if len(alone) == 1:
+            return alone
+    raise ValueError(missing_files(entry, folder))
 
 
 def _rows(entry: Benchmark, path: Path) -> Iterable[Mapping[str, Any]]:
@@ -95,7 +120,7 @@ def question_of(entry: Benchmark, path: Path, number: int, row: Mapping[str, Any
         if foreign is not None:
             return foreign(entry, number, row)
         assert entry.read is not None
-        return entry.read(number, {"_file": path.stem} | dict(row))
+        return entry.read(number, {"_file": path.stem, "_folder": path.parent.name} | dict(row))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{path}, row {number + 1}: {_told(error)}") from error
 

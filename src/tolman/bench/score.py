@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tolman.bench import strict
@@ -13,6 +13,7 @@ from tolman.bench.benchmark import Aggregate, Benchmark, Judge, Rule, find_bench
 from tolman.bench.rules import averages
 from tolman.bench.verdict import Row, Verdict
 from tolman.bench.vsibench import UNITS
+from tolman.reward.judge import Judge as Model
 
 _ROWS = re.compile(r"_?(?:log(?:_.*)?|full\d*)$")
 _NEEDED = ("question_type", "ground_truth", "prediction")
@@ -68,14 +69,16 @@ def strict_average(benchmark: Benchmark) -> Aggregate:
     return official.aggregate if official and benchmark.macro else averages.by_type
 
 
-def score_rows(rows: Sequence[Row], benchmark: str, rule: str) -> Scored:
+def score_rows(rows: Sequence[Row], benchmark: str, rule: str, model: Model | None = None) -> Scored:
     """Judge every row and average those that are graded and not dropped.
 
     A row needs `question_type`, `ground_truth`, `prediction` (None: no answer) and, for multiple choice,
-    `options`. Raises ValueError for unknown names, no rows, and a row that lacks a field (its number and id
-    are named).
+    `options`. model: who is asked by a rule that asks one. Raises ValueError for unknown names, no rows, and
+    a row that lacks a field (its number and id are named).
     """
     entry = find_rule(benchmark, rule)
+    if entry.asks is not None and model is not None:
+        entry = replace(entry, judge=entry.asks(model))
     judged = judge_rows(rows, entry.judge)
     kept = counted(judged)
     if not kept:

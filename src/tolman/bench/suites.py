@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tolman.bench.benchmark import IN_TABLE, Benchmark, find_benchmark
-from tolman.bench.frames import image_files
-from tolman.bench.load import load_questions, question_files, question_of
+from tolman.bench.frames import image_files, part_of
+from tolman.bench.load import load_questions, missing_files, question_files, question_of
 from tolman.bench.pictures import unpack_images
 from tolman.data.rows import clip_path
 from tolman.questions.question import Question
@@ -110,13 +110,14 @@ def located(questions: Sequence[Question], root: Path) -> tuple[list[Question], 
         parts = question.path.split("|") if question.data_type == "images" else [question.path]
         for part in parts:
             if part not in known:
-                place = clip_path(replace(question, path=part), root)
+                file = part_of(part)[0]
+                place = clip_path(replace(question, path=file), root)
                 if place.exists():
                     known[part] = part
                 else:
                     by_name = _below(root) if by_name is None else by_name
                     same = by_name.get(place.name, [])
-                    known[part] = same[0] if len(same) == 1 else None
+                    known[part] = same[0] + part.removeprefix(file) if len(same) == 1 else None
                     absent += [part] if known[part] is None else []
         found.append(replace(question, path="|".join(known[part] or part for part in parts)))
     return found, absent
@@ -130,12 +131,20 @@ def _below(root: Path) -> dict[str, list[str]]:
     return places
 
 
-def _read(entry: Benchmark, root: Path, choose: Choose) -> Part:
-    questions = choose(load_questions(entry.name, root))
+def placed(entry: Benchmark, where: str | Path, questions: Sequence[Question], root: Path) -> Part:
+    """Questions of the files at `where` with their clips below `root` (`located`); images that lie in a table
+    are written there first.
+    """
     if entry.clips == IN_TABLE and not all(_unpacked(root, question) for question in questions):
-        files = question_files(entry, root)
+        files = question_files(entry, where)
         unpack_images(files, lambda path, number, row: question_of(entry, path, number, row), root)
     return Part(entry, root, *located(questions, root))
+
+
+def _read(entry: Benchmark, root: Path, choose: Choose) -> Part:
+    if not root.is_dir():
+        raise ValueError(missing_files(entry, root))
+    return placed(entry, root, choose(load_questions(entry.name, root)), root)
 
 
 def _unpacked(root: Path, question: Question) -> bool:

@@ -1,15 +1,20 @@
-"""Rows of question files that are no lists of rows."""
+"""Rows of question files that are no lists of rows, or whose lists name things otherwise.
+
+Several benchmarks are published twice: as their authors' JSON, and as tables on the Hub.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 Rows = list[dict[str, Any]]
 
 
 def by_aspect(content: Any) -> Rows:
-    """TempCompass: video → aspect → questions."""
+    """TempCompass: video → aspect → questions; or the Hub's rows, with `video_id` and `dim`."""
+    if isinstance(content, list):
+        named = [row | {"video": row["video_id"], "aspect": row["dim"]} for row in content]
+        return [row | {"id": f"{row['video']}/{row['aspect']}/{k}"} for k, row in enumerate(named)]
     return [
         {"id": f"{video}/{aspect}/{k}", "video": video, "aspect": aspect} | one
         for video, aspects in content.items()
@@ -18,18 +23,20 @@ def by_aspect(content: Any) -> Rows:
     ]
 
 
-def by_part(content: Any) -> Rows:
-    """Video-MMMU: part → number → question."""
-    return [row | {"part": part} for part, rows in content.items() for row in rows.values()]
-
-
 def by_video(content: Any) -> Rows:
     """LVBench: one object per video with its questions in `qa`."""
     return [{"key": video["key"]} | asked for video in content for asked in video["qa"]]
 
 
 def by_sentence(content: Any) -> Rows:
-    """Charades-STA and ActivityNet Captions: video → sentences and their spans in seconds."""
+    """Charades-STA and ActivityNet Captions: video → sentences and their spans in seconds; or the Hub's rows,
+    with `caption` and `timestamp`.
+    """
+    if isinstance(content, list):
+        return [
+            {"video": row["video"].removesuffix(".mp4"), "sentence": row["caption"], "span": row["timestamp"]}
+            for row in content
+        ]
     return [
         {"video": video, "sentence": sentence, "span": list(span), "duration": about["duration"]}
         for video, about in content.items()
@@ -37,25 +44,6 @@ def by_sentence(content: Any) -> Rows:
     ]
 
 
-def by_moment(content: Any) -> Rows:
-    """OVO-Bench: forward tasks ask the same at several moments, each of which becomes a row after the
-    others.
-    """
-    once = [row for row in content if "test_info" not in row]
-    often = [row for row in content if "test_info" in row]
-    return once + [row | _moment(row, k, at) for row in often for k, at in enumerate(row["test_info"])]
-
-
 def when_and_where(content: Any) -> Rows:
     """V-STaR: each row asks both; `_asked` says which."""
     return [row | {"_asked": asked} for row in content for asked in ("when", "where")]
-
-
-def _moment(row: Mapping[str, Any], k: int, at: Mapping[str, Any]) -> dict[str, Any]:
-    answer = at["count"] if row["task"] == "REC" else ("No", "Yes")[at["type"]]
-    return {
-        "id": f"{row['id']}/{k}",
-        "realtime": at["realtime"],
-        "answer": str(answer),
-        "question": row.get("question", ""),
-    }

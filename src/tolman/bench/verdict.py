@@ -33,6 +33,13 @@ def text_of(row: Row) -> str:
     return "" if prediction is None else str(prediction)
 
 
+def whole_text_of(row: Row) -> str:
+    """The whole output of a row of ours, which keeps it as `raw`, for rules that look for the tag themselves;
+    elsewhere the prediction as it is.
+    """
+    return text_of(row) if row.get("raw") is None else str(row["raw"])
+
+
 def truth_of(row: Row) -> str:
     """The ground truth as text."""
     return str(row["ground_truth"])

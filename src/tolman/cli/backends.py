@@ -15,6 +15,7 @@ from tolman.cli.shared import frame_size, positive, quiet_loading
 if TYPE_CHECKING:
     from tolman.bench.backends.backend import Backend
     from tolman.bench.backends.in_process import InProcess
+    from tolman.bench.benchmark import Benchmark
     from tolman.bench.frames import Sampling
     from tolman.bench.workers import Team, Workers
 
@@ -71,9 +72,8 @@ def add_shown(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sampling",
-        default="uniform",
         help="which --frames of a video: uniform (both ends), interior (neither end) or middle (of equal "
-        "parts) (default: %(default)s)",
+        "parts) (default: uniform)",
     )
 
 
@@ -95,9 +95,7 @@ def opened_backend(arguments: argparse.Namespace) -> Iterator[Backend | Workers]
         from tolman.bench.backends.vllm_engine import VllmEngine
 
         sampling = shown(arguments, DEFAULT)
-        if sampling.frames is None:
-            raise ValueError("--vllm with --fps needs --frames N too, the most that a question may have")
-        yield VllmEngine(arguments.model, sampling, sampling.frames)
+        yield VllmEngine(arguments.model, sampling, _most_frames(arguments, sampling))
     else:
         with _own(arguments) as backend:
             backend.sampling = shown(arguments, backend.sampling)
@@ -173,5 +171,27 @@ def shown(arguments: argparse.Namespace, own: Sampling) -> Sampling:
         fps=fps,
         size=arguments.resolution or own.size,
         image_size=arguments.resolution,
-        rule=arguments.sampling,
+        rule=arguments.sampling or "uniform",
     )
+
+
+def shown_of(arguments: argparse.Namespace, own: Sampling, entry: Benchmark) -> Sampling:
+    """What a benchmark's clips are shown with where its own words ask: as its authors have it, unless the
+    command line says something of it.
+    """
+    said = (arguments.frames, arguments.fps, arguments.sampling, arguments.scenes)
+    if not entry.sampling or any(one is not None for one in said):
+        return own
+    return replace(own, **({"frames": None} | dict(entry.sampling)))
+
+
+def _most_frames(arguments: argparse.Namespace, sampling: Sampling) -> int:
+    """The most frames of a question in the benchmarks that are asked. Raises ValueError where nobody says."""
+    from tolman.bench.benchmark import find_benchmark
+    from tolman.bench.suites import suite_names
+
+    entries = [find_benchmark(name) for name in suite_names(arguments.benchmark)]
+    counts = [shown_of(arguments, sampling, entry).frames for entry in entries]
+    if None in counts:
+        raise ValueError("--vllm with frames by rate needs --frames N too, the most that a question may have")
+    return max(count for count in (*counts, sampling.frames) if count is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from tolman.cli import film_command, scenes_command
 from tolman.cli.shared import Subparsers, add_command, add_json, print_table, write_json
 
 if TYPE_CHECKING:
+    from tolman.learn.stages import Stage
     from tolman.questions.question import Question
     from tolman.reward.graded import Reward
 
@@ -64,9 +66,11 @@ def _register_validate(inner: Subparsers) -> None:
         "validate",
         "check that every right answer earns full marks, and a wrong one does not",
         "Give every row's own answer to the rewards of a recipe. It must earn full accuracy, be gradable by "
-        "every reward, and a wrong answer must not earn as much. Rows that fail are listed with the reason "
-        "and the exit status is 2. Training refuses rows whose answer falls short unless the recipe says "
-        "data.drop_bad_gold.",
+        "every reward, and a wrong answer must not earn as much. Rows that fail, and lines that are no rows, "
+        "are listed with the reason, and the exit status is 2. FILE: rows of ours, SpaceR-151k, Video-R1 or "
+        "OneThinker. Training refuses rows whose answer falls short unless the recipe says "
+        "data.drop_bad_gold. Of a recipe's stages the last one with rewards counts, with what its [data] "
+        "leaves out.",
         "tolman data validate data/rooms/questions.jsonl --recipe recipes/spacer-starter.toml",
         run_validate,
     )
@@ -105,24 +109,47 @@ def run_audit(arguments: argparse.Namespace) -> None:
 
 
 def run_validate(arguments: argparse.Namespace) -> None:
-    """Grade the gold answers; raises ValueError where any falls short."""
-    from tolman.data.rows import read_questions
+    """Grade the gold answers; raises ValueError where any row is broken or falls short."""
+    from tolman.data.rows import read_rows
     from tolman.data.validate import validate
 
-    report = validate(read_questions(arguments.questions), _judge(arguments.recipe))
-    for failure in report.failures[:_SHOWN]:
-        print(f"{failure.problem_id}: {failure.value:.3g}: {failure.reason}")
-    if len(report.failures) > _SHOWN:
-        print(f"… {len(report.failures) - _SHOWN} more (--json lists all)")
+    judge, stage = _judge(arguments.recipe)
+    rows, broken = read_rows(arguments.questions)
+    kept = _filtered(rows, stage, str(arguments.questions))
+    report = validate(kept, judge)
+    listed = [f"line {row.line}: {row.reason}" for row in broken]
+    listed += [f"{row.problem_id}: {_mark(row.value)}: {row.reason}" for row in report.failures]
+    for line in listed[:_SHOWN]:
+        print(line)
+    if len(listed) > _SHOWN:
+        print(f"… {len(listed) - _SHOWN} more (--json lists all)")
+    if left_out := len(rows) - len(kept):
+        print(f"rows that {arguments.recipe} leaves out: {left_out}")
+    total = report.total + len(broken)
+    counts = {"total": total, "passed": report.passed, "left_out": left_out}
     failures = [failure._asdict() for failure in report.failures]
-    write_json(arguments.json, {"total": report.total, "passed": report.passed, "failures": failures})
-    if failures:
-        raise ValueError(f"{len(failures)} of {report.total} rows of {arguments.questions} fail")
-    print(f"{report.passed} of {report.total} rows pass")
+    write_json(arguments.json, {**counts, "broken": [row._asdict() for row in broken], "failures": failures})
+    if listed:
+        raise ValueError(f"{len(listed)} of {total} rows of {arguments.questions} fail")
+    print(f"{report.passed} of {total} rows pass")
 
 
-def _judge(recipe: Path | None) -> Reward:
-    """The least that the rewards of a recipe's last stage give the answer, NaN where any cannot grade.
+def _mark(value: float) -> str:
+    return "no grade" if math.isnan(value) else f"{value:.3g}"
+
+
+def _filtered(rows: list[Question], stage: Stage | None, source: str) -> list[Question]:
+    """Those that the recipe's stage learns from, with their maps; all of them without a recipe."""
+    if stage is None:
+        return rows
+    from tolman.learn.corpus import filtered
+
+    return filtered(rows, stage.data, source)
+
+
+def _judge(recipe: Path | None) -> tuple[Reward, Stage | None]:
+    """The least that the rewards of a recipe's last stage give the answer, NaN where any cannot grade, and
+    that stage.
 
     Accuracy alone without a recipe.
     """
@@ -130,7 +157,7 @@ def _judge(recipe: Path | None) -> Reward:
     from tolman.reward.graded import Graded
 
     if recipe is None:
-        return accuracy()
+        return accuracy(), None
     from tolman.data.validate import answer_rewards
     from tolman.learn.recipe import make_rewards
     from tolman.learn.stages import load_stages
@@ -138,7 +165,8 @@ def _judge(recipe: Path | None) -> Reward:
     graded = [stage for stage in load_stages(recipe) if stage.rewards]
     if not graded:
         raise ValueError(f"{recipe} rewards nothing")
-    composed = make_rewards(graded[-1], str(recipe))
+    stage = graded[-1]
+    composed = make_rewards(stage, str(recipe))
 
     def grade(completion: str, question: Question) -> Graded:
         grading = composed.grade(completion, question)
@@ -148,4 +176,4 @@ def _judge(recipe: Path | None) -> Reward:
         verdicts = [reward(completion, question) for reward in answer_rewards(composed, question)]
         return min(verdicts, key=lambda verdict: verdict.value)
 
-    return grade
+    return grade, stage

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tolman.cli.backends import STARTER, add_backend, add_shown, opened_backend
+from tolman.cli.backends import STARTER, add_backend, add_shown, opened_backend, shown_of
 from tolman.cli.shared import (
     FPS,
     Subparsers,
@@ -160,7 +160,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     names = suite_names(arguments.benchmark)
     for name in names:
-        find_rule(name, arguments.rule)
+        if find_rule(name, arguments.rule).asks is not None:
+            raise ValueError(
+                f"the {arguments.rule} rule of {name} asks a model: ask the questions with --rule strict, "
+                f"then tolman score {arguments.out} --rule {arguments.rule} --judge URL --judge-model NAME"
+            )
     _check(arguments, len(names))
     earlier = None if arguments.before is None else earlier_evaluation(arguments.before, names[0])
     parts = _parts(arguments, names)
@@ -203,7 +207,7 @@ def _parts(arguments: argparse.Namespace, names: Sequence[str]) -> list[Part]:
     """The questions of each benchmark and where its clips are."""
     from tolman.bench.benchmark import find_benchmark
     from tolman.bench.load import load_questions
-    from tolman.bench.suites import Incomplete, Part, read_suite
+    from tolman.bench.suites import Incomplete, Part, placed, read_suite
 
     def choose(questions: Sequence[Question]) -> list[Question]:
         return thinned(questions, arguments.limit)
@@ -216,8 +220,11 @@ def _parts(arguments: argparse.Namespace, names: Sequence[str]) -> list[Part]:
             for told in error.told:
                 say(told)
             raise ValueError(f"{len(error.told)} of {len(names)} benchmarks are not complete") from error
-    questions = choose(load_questions(names[0], arguments.questions))
-    return [Part(find_benchmark(names[0]), arguments.videos or arguments.out, questions, [])]
+    entry = find_benchmark(names[0])
+    questions = choose(load_questions(entry.name, arguments.questions))
+    if arguments.videos is not None and arguments.videos.is_dir():
+        return [placed(entry, arguments.questions, questions, arguments.videos)]
+    return [Part(entry, arguments.videos or arguments.out, questions, [])]
 
 
 def _ask(
@@ -242,6 +249,7 @@ def _ask(
             clip_source=source,
             template=template,
             max_new_tokens=arguments.max_new_tokens or tokens,
+            sampling=shown_of(arguments, backend.sampling, entry) if template == entry.name else None,
             batch=arguments.batch,
             progress=show,
             out=out / "predictions.jsonl",

@@ -23,6 +23,7 @@ from tolman.cli.shared import (
 if TYPE_CHECKING:
     from tolman.bench.figures import Figures
     from tolman.bench.score import Scored
+    from tolman.reward.judge import CachedJudge
 
 
 def register(commands: Subparsers) -> None:
@@ -59,6 +60,16 @@ def register(commands: Subparsers) -> None:
         choices=["lmms-eval"],
         help="of a folder of tolman eval: also write its answers as lmms-eval's samples and results, into it",
     )
+    asked = parser.add_argument_group("of rules that ask a model (OpenEQA's)")
+    asked.add_argument(
+        "--judge",
+        metavar="URL",
+        help="the OpenAI-compatible server it is behind, as http://localhost:8000/v1",
+    )
+    asked.add_argument("--judge-model", metavar="NAME", help="the name that the server knows it by")
+    asked.add_argument(
+        "--judge-key", default="", metavar="NAME", help="environment variable with the server's key"
+    )
     add_json(parser)
 
 
@@ -80,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--log needs a folder of tolman eval, which says what was asked and how")
     rows = read_predictions(arguments.file / "predictions.jsonl") if folder else read_rows(arguments.file)
     benchmark = arguments.benchmark or own_benchmark(arguments.file)
-    scored = score_rows(rows, benchmark, arguments.rule)
+    scored = score_rows(rows, benchmark, arguments.rule, _model(arguments))
     figures = figures_of(scored.rows, benchmark)
     names = {"benchmark": benchmark, "rule": scored.rule}
     print_figures(f"{arguments.file.name} by the {scored.rule} rule of {benchmark}", figures)
@@ -100,6 +111,29 @@ def run(arguments: argparse.Namespace) -> None:
     more: dict[str, Any] = {} if agreement is None else {"agree": agreement[0], "compared": agreement[1]}
     more |= {} if strict is None else {"strict": strict.to_json()}
     write_json(arguments.json, names | figures.to_json() | more | {"aggregate": scored.aggregate})
+
+
+def _model(arguments: argparse.Namespace) -> CachedJudge | None:
+    """The model that a rule asks; its replies are kept beside the predictions, so that nothing is asked
+    twice.
+    """
+    if arguments.judge is None:
+        return None
+    if arguments.judge_model is None:
+        raise ValueError("--judge needs --judge-model NAME, the name that the server knows the model by")
+    from tolman.reward.judge import CachedJudge
+    from tolman.reward.judge_server import ServerJudge
+
+    judge = ServerJudge(
+        arguments.judge,
+        arguments.judge_model,
+        seconds=60.0,
+        attempts=8,
+        max_tokens=32,
+        key_variable=arguments.judge_key,
+    )
+    folder = arguments.file if arguments.file.is_dir() else arguments.file.parent
+    return CachedJudge(judge, judge.name, folder / "judge")
 
 
 def summary(figures: Figures) -> str:

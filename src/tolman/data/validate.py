@@ -6,6 +6,8 @@ the truth does not pay.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from tolman.reward.registry import REWARDS
 
 _SLACK = 1e-6  # the published regression takes a billionth over the truth off the truth itself
 _TEXT = "none of what this question is about"
+_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 ANSWER_REWARDS = frozenset({
     "accuracy", "box_iou", "free_form", "ocr", "regression", "soft_choice", "spacer_accuracy",
     "spatio_temporal_iou", "temporal_iou", "tracking",
@@ -55,9 +58,10 @@ def validate(
     answer.
 
     reward: of `tolman.reward.registry.REWARDS`, or a composition's total. full: what full marks are under it.
-    A row fails when the gold completion earns less than `full` (1e-6 allowed) or cannot be graded, and
-    when the wrong one earns as much. catches_wrong: False leaves the second check out, for rewards that do
-    not look at the answer (format, length, map). What the reward raises propagates.
+    A row fails when the gold completion earns less than `full` (1e-6 allowed) or cannot be graded, when the
+    wrong one earns as much or there is none, and when its own fields are broken (a ValueError of the reward).
+    catches_wrong: False leaves the check of the wrong answer out, for rewards that do not look at the answer
+    (format, length, map).
     """
     failures = []
     total = 0
@@ -80,14 +84,15 @@ def wrong_answer(question: Question) -> str:
     """An answer that is certainly wrong: another option's letter, a number far off, or an unrelated text.
 
     A number g becomes 3g + 7 away from zero: a relative error above 2, beyond every tolerance in use. Raises
-    ValueError for multiple choice with one option.
+    ValueError for multiple choice of which no option is wrong.
     """
     answer = question.answer
     if question.options:
+        right = {letter.upper() for letter in _LETTER.findall(answer)}
         for letter, text in option_texts(question.options):
-            if letter not in answer and text.casefold() != answer.casefold():
+            if letter not in right and text.casefold() != answer.casefold():
                 return letter
-        raise ValueError(f"question {question.problem_id}: no option is wrong: {question.options}")
+        raise ValueError(f"no option is wrong: {question.options}")
     try:
         number = float(answer.replace(",", ""))
     except ValueError:
@@ -97,6 +102,14 @@ def wrong_answer(question: Question) -> str:
 
 def _check(question: Question, reward: Reward, full: float, catches_wrong: bool) -> Failure | None:
     """The failure of one row, or None."""
+    try:
+        return _compare(question, reward, full, catches_wrong)
+    except ValueError as error:
+        return Failure(question.problem_id, math.nan, str(error))
+
+
+def _compare(question: Question, reward: Reward, full: float, catches_wrong: bool) -> Failure | None:
+    """The same, raising ValueError for broken fields of the row's own and where no answer is wrong."""
     value, reason = reward(gold_completion(question), question)
     if not value >= full - _SLACK:  # NaN included
         return Failure(

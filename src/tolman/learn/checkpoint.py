@@ -58,17 +58,23 @@ def write_whole(target: Path, writer: Callable[[Path], None]) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Check a checkpoint against its manifest; ValueError naming the file that is missing or changed."""
+    """Check a checkpoint against its manifest; ValueError naming the file that is missing, changed or not
+    listed, so that nothing is read unchecked."""
     advice = f"remove {folder} to resume from the checkpoint before it"
     manifest = folder / MANIFEST
     try:
         digests = json.loads(manifest.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{manifest} is missing or damaged ({error}); {advice}") from error
+    if not isinstance(digests, dict):
+        raise ValueError(f"{manifest} is damaged (no object); {advice}")
     for name, digest in digests.items():
         file = folder / name
         if not file.is_file() or _sha256(file) != digest:
             raise ValueError(f"{file} is missing or damaged; {advice}")
+    present = {str(file.relative_to(folder)) for file in _files(folder) if not file.name.startswith(".")}
+    if unlisted := sorted(present - {MANIFEST, *digests}):
+        raise ValueError(f"{folder / unlisted[0]} is not in the manifest; {advice}")
 
 
 def save_step(
@@ -102,9 +108,22 @@ def save_step(
         (staging / _STATE).write_text(json.dumps(saved), encoding="utf-8")
 
     write_whole(target, writer)
+    prune(folder, keep)
+    return target
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Drop all but the newest `keep` checkpoints."""
     for old in step_folders(folder)[:-keep]:
         shutil.rmtree(old)
-    return target
+
+
+def clear_up(folder: Path, keep: int) -> None:
+    """Drop what a kill left: a checkpoint too many, folders half written (`save_policy` names them after
+    their process, so that no later one writes over them)."""
+    prune(folder, keep)
+    for left in (*folder.glob(f"{_STAGING}*"), *folder.glob(".final.*")):
+        shutil.rmtree(left)
 
 
 def load_step(

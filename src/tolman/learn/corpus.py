@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tolman.data.gold import gold_completion
+from tolman.data.maps import read_maps, with_maps
 from tolman.data.rows import clip_path, read_questions
 from tolman.data.validate import answer_rewards, validate
 from tolman.learn.curriculum import by_level, difficulty
@@ -53,20 +54,11 @@ class Drawn(NamedTuple):
 def load_corpus(data: Data) -> Corpus:
     """Read, filter and split the questions of a recipe's [data] section.
 
-    Raises ValueError when the file is missing, a filter names something the file does not hold, or nothing is
-    left to train on.
+    Raises ValueError when the file is missing, for what `filtered` refuses, and when nothing is left to train
+    on.
     """
     file = _questions_file(Path(data.path))
-    questions = read_questions(file)
-    filters = {
-        "question_type": data.families, "problem_type": data.problem_types, "data_type": data.data_types,
-    }  # fmt: skip
-    for key, wanted in filters.items():
-        present = {getattr(question, key) for question in questions}
-        if missing := [name for name in wanted if name not in present]:
-            raise ValueError(f"{file} has no {key} {missing[0]!r}; it has: {', '.join(sorted(present))}")
-        if wanted:
-            questions = [question for question in questions if getattr(question, key) in wanted]
+    questions = filtered(read_questions(file), data, str(file))
     root = Path(data.clips) if data.clips else file.parent
     by_clip: dict[str, list[Question]] = {}
     for question in questions:
@@ -81,6 +73,30 @@ def load_corpus(data: Data) -> Corpus:
     if not training:
         raise ValueError(f"{file}: no question is left to train on (families, problem_types, holdout)")
     return Corpus(training, held_out)
+
+
+def filtered(questions: Sequence[Question], data: Data, source: str) -> list[Question]:
+    """The questions that pass a recipe's filters, with their maps where `data.maps` holds them.
+
+    source: what errors call the questions. Raises ValueError where a filter names something that none of them
+    is, and for a file of maps that is broken or has no map for any of them.
+    """
+    filters = {
+        "question_type": data.families, "problem_type": data.problem_types, "data_type": data.data_types,
+    }  # fmt: skip
+    kept = list(questions)
+    for key, wanted in filters.items():
+        present = {getattr(question, key) for question in kept}
+        if missing := [name for name in wanted if name not in present]:
+            raise ValueError(f"{source} has no {key} {missing[0]!r}; it has: {', '.join(sorted(present))}")
+        if wanted:
+            kept = [question for question in kept if getattr(question, key) in wanted]
+    if not data.maps:
+        return kept
+    mapped = with_maps(kept, read_maps(data.maps))
+    if not any(question.cognitive_map for question in mapped):
+        raise ValueError(f"data.maps: {data.maps} holds no map of any clip in {source}")
+    return mapped
 
 
 def check_gold(corpus: Corpus, rewards: Composed | None, drop: bool) -> Corpus:

@@ -134,6 +134,11 @@ def _check_selection(selection: Selection, source: str) -> None:
                 f"{source}: select.{key} is {value!r}, but keep is {rule.keep!r}, which takes no {key} "
                 "completion; remove it"
             )
+    if rule.keep == "pairs" and rule.solved != Select.solved:
+        raise ValueError(
+            f"{source}: select.solved is {rule.solved!r}, but a question that is always answered rightly "
+            "makes no pair; remove it"
+        )
     for section, keys in NOT_FOR_SELECTIONS.items():
         given = getattr(selection, section)
         for key in keys:

@@ -13,11 +13,13 @@ from typing import Any
 
 from tolman.learn import bonus
 from tolman.learn.advantage import Advantage, GroupMean, GroupMeanStd, LeaveOneOut
-from tolman.learn.advantage.difficulty import DifficultyWeighted, TaskBands
+from tolman.learn.advantage.bands import TaskBands
+from tolman.learn.advantage.difficulty import DifficultyWeighted
+from tolman.learn.advantage.duality import Duality
 from tolman.learn.advantage.ema import EmaPerTask
 from tolman.learn.advantage.segments import PerSegment
 from tolman.learn.advantage.temporal import OrderWeighted, TemporalContrast
-from tolman.learn.advantage.views import Duality, ViewConsistent
+from tolman.learn.advantage.views import ViewConsistent
 from tolman.learn.engines.options import NoOptions as NoEngineOptions
 from tolman.learn.engines.options import RayOptions, VllmOptions
 from tolman.learn.loss_options import NoOptions, Pairs, Regression, TokenWeights, Verdicts

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -97,13 +98,16 @@ class RunFolder:
         return [row for _, row in self._lines(name)]
 
     def need_space(self, needed: int) -> None:
-        """Raise OSError before training when the disk cannot hold `needed` bytes of checkpoints."""
+        """Raise OSError before training when the disk cannot hold `needed` bytes of checkpoints, or nothing
+        can be written to their folder."""
         free = shutil.disk_usage(self.path).free
         if free < needed:
             raise OSError(
                 f"{self.path}: checkpoints need about {needed >> 20} MiB, {free >> 20} MiB are free; "
                 "free some space or lower run.keep"
             )
+        with tempfile.TemporaryFile(dir=self.checkpoints):
+            pass
 
     def _lines(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         file = self.path / name

@@ -87,6 +87,9 @@ class Data:
     """A folder built by `tolman data build`, or a questions file (.json, .jsonl)."""
     clips: str = knob("")
     """Folder the questions' clip paths are relative to; empty: the folder of the questions."""
+    maps: str = knob("")
+    """File of true maps for rows that have none, JSON lines of `video_id` (the name of a clip's file without
+    its suffix) and `cognitive_map`, as SpaceR publishes it; empty: rows hold their own."""
     families: tuple[str, ...] = knob(())
     """Question types to keep (`object_counting`, …); empty keeps all."""
     problem_types: tuple[str, ...] = knob(())
@@ -131,7 +134,7 @@ class Sampling:
     """Completions per prompt (G)."""
     max_new_tokens: int = knob(low=1)
     """Token budget of a completion."""
-    temperature: float = knob(1.0, above=0)
+    temperature: float = knob(1.0, low=1e-6)
     """Softmax temperature; log-probabilities in the loss use the same."""
     top_p: float = knob(1.0, above=0, high=1)
     """Nucleus: keep the likeliest tokens up to this mass. Below 1, samples come from a truncated distribution

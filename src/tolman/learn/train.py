@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tolman.learn.checkpoint import bit_sums, load_step, save_step, step_folders
+from tolman.learn.checkpoint import bit_sums, clear_up, load_step, save_step, step_folders
 from tolman.learn.corpus import Corpus, check_gold, load_corpus
 from tolman.learn.objective import Batch, LossOutput, Objective, precision
 from tolman.learn.optim import (
@@ -264,8 +264,9 @@ class _Loop:
         return done
 
     def _forget(self, done: int) -> set[str]:
-        """Cut off the rows after step `done`; the clips that could not be read up to there."""
+        """Drop rows after step `done` and what a kill left; the clips that could not be read up to there."""
         self.folder.truncate(done)
+        clear_up(self.folder.checkpoints, self.recipe.run.keep)
         return {row["path"] for row in self.folder.rows(SKIPPED)}
 
     def _step(self, step: int) -> Row:

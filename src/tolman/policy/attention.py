@@ -33,6 +33,9 @@ FLEX_FROM = 1024
 """Shortest row, in tokens, that is worth a block mask on CUDA."""
 BLOCK = 128
 """Tokens a side of a block mask's blocks."""
+FLEX_KERNELS = 64
+"""Most kernels of FlexAttention in a process. torch's own limit, 8, is reached by a policy that samples in
+float32 and learns in bfloat16, or by a judge beside it."""
 
 Segment = tuple[int, int, int]
 """(start, end, until): tokens start..end-1 are seen by their own later ones and by end..until-1."""
@@ -162,8 +165,14 @@ def _sdpa(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
 
 @cache
 def _compiled_flex() -> Any:
-    """FlexAttention as a kernel; uncompiled it computes the whole (L, L)."""
-    return torch.compile(flex_attention)
+    """FlexAttention as a kernel; uncompiled it computes the whole (L, L), so what torch does beyond its limit
+    of kernels, to go on uncompiled, is an error here.
+
+    Of one model and type there are 7 at most, however lengths and batches vary: with and without gradient, of
+    one row and of several, for the first length and for any.
+    """
+    limits = torch._dynamo.config.patch(recompile_limit=FLEX_KERNELS, fail_on_recompile_limit_hit=True)
+    return limits(torch.compile(flex_attention))  # type: ignore[no-untyped-call]
 
 
 def block_mask(seen_until: Tensor, block: int = BLOCK) -> BlockMask:

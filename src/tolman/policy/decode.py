@@ -102,9 +102,11 @@ def _decode_compacting(rows: Rows) -> None:
 
 
 def _decode_in_graphs(rows: Rows) -> None:
-    """Replay one captured step. All of it on one stream, so that libraries keep their workspaces."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
+    """Replay one captured step. All of it on one stream, so that libraries keep their workspaces; on the rows'
+    own device, which need not be the current one: a graph captured elsewhere would be empty."""
+    device = rows.uniforms.device
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         width, graph, eager = 0, None, 0
         for step in range(1, rows.steps):
@@ -121,7 +123,7 @@ def _decode_in_graphs(rows: Rows) -> None:
                 with torch.cuda.graph(graph, stream=stream):
                     rows.step(width)
             graph.replay()
-    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
 
 
 class Rows:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tolman.video.patches import PatchSpec
 
 from .adapters import adapter_weights, merged_weights, save_adapters, without_adapters
+from .chat import CHAT_TEMPLATE
 from .disk import disk_errors
 from .family import FAMILIES, STEP_TOKENS, Family, family_of, preprocessing
 from .policy import Policy
@@ -33,6 +34,7 @@ DEFAULT_FRAMES = 16
 _SETTINGS = "tolman.json"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PREPROCESSING = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+_FETCHED = ("*.json", "*.jinja", "*.safetensors", "*.txt")
 
 
 def load_policy(
@@ -44,7 +46,7 @@ def load_policy(
     `smol.make_smol`), a folder with a Qwen2.5-VL or Qwen3-VL checkpoint, or the hub id of one. Only
     safetensors weights are read and no code of a checkpoint is run. dtype: a torch dtype or its name; None is
     float32 on a CPU and bfloat16 elsewhere. Raises ValueError where the folder is missing or incomplete, is
-    of a class that no token tree fits (see `family.FAMILIES`), or its weights do not fit.
+    of a class that no token tree fits (see `family.FAMILIES`), or its weights are damaged or do not fit.
     """
     import torch
 
@@ -75,6 +77,7 @@ def save_policy(
     are).
 
     A policy with adapters is written merged, and its adapters in PEFT's format into the folder's `adapter`.
+    The chat template is the tokenizer's: a checkpoint's own, or `CHAT_TEMPLATE` where it had none.
     state: the weights, where the model itself holds them only in part; None takes `model.state_dict()`.
     The folder appears whole: it is written beside `folder` and renamed. An earlier policy there is replaced.
     Raises ValueError where `folder` holds anything else, OSError naming it where it cannot be written.
@@ -136,7 +139,7 @@ def _folder(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=list(_FETCHED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"{name!r} is no folder here and cannot be had from the hub: {error}") from error
 
@@ -165,8 +168,22 @@ def _from_folder(folder: Path, dtype: torch.dtype, name: str) -> Policy:
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )
+    tokenizer.chat_template = _chat_template(folder, tokenizer.chat_template)
     model.eval()
     return Policy(model, tokenizer, patch_spec, frames, frame_size, name)
+
+
+def _chat_template(folder: Path, of_tokenizer: Any) -> Any:
+    """The checkpoint's own template, one text or several by name, or `CHAT_TEMPLATE` where it has none.
+
+    Processors of transformers 4 kept theirs apart from the tokenizer's, in JSON. It is the one that knows of
+    pictures, and the one that vLLM takes. Raises ValueError where such a file is not JSON.
+    """
+    if not (folder / "chat_template.jinja").is_file():
+        for path in (folder / name for name in ("chat_template.json", "processor_config.json")):
+            if path.is_file() and (found := read_json(path).get("chat_template")):
+                return found
+    return of_tokenizer or CHAT_TEMPLATE
 
 
 def _checked_config(folder: Path) -> tuple[Family, Any]:
@@ -182,14 +199,44 @@ def _checked_config(folder: Path) -> tuple[Family, Any]:
         family = family_of(raw)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if not list(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder}: no *.safetensors weights; other formats can run code and are not read")
+    _check_weights(folder)
     config: Any = getattr(transformers, family.config_class).from_pretrained(folder, local_files_only=True)
     if not set(getattr(config.text_config, "layer_types", ())) <= {"full_attention"}:
         raise ValueError(
             f"{path}: has sliding-window layers, which a token tree cannot use; set use_sliding_window false"
         )
     return family, config
+
+
+def _check_weights(folder: Path) -> None:
+    """That the folder holds whole safetensors files and would have transformers read nothing else.
+
+    Raises ValueError where there is none, where one is damaged or cut short, where an index names a file of
+    another kind or place, and where adapters would be put on the weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    files = {file.name: file for file in sorted(folder.glob("*.safetensors"))}
+    if not files:
+        raise ValueError(f"{folder}: no *.safetensors weights; other formats can run code and are not read")
+    if (folder / "adapter_config.json").exists():
+        raise ValueError(
+            f"{folder}: holds adapters beside the weights (adapter_config.json); merge them first"
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        named = set(map(str, shards.values())) if isinstance(shards, dict) else {"no weight_map"}
+        if wrong := sorted(named - set(files)):
+            raise ValueError(
+                f"{index}: {wrong[0]!r} is no *.safetensors file of this folder; is it complete?"
+            )
+    for file in files.values():
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{file}: damaged or cut short ({error}); is the download complete?") from error
 
 
 def _patch_spec(folder: Path, config: Any, family: Family) -> PatchSpec:

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 
+COLDEST = 1e-6
+"""Lowest temperature but 0: below it logits over temperature need not be float32 numbers."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How to draw a token."""
@@ -21,8 +25,8 @@ class Sampling:
     """Keep this many of the likeliest tokens (before top_p); 0 keeps all."""
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0 or self.temperature == float("inf"):
-            raise ValueError(f"temperature must be 0 or a positive number, got {self.temperature}")
+        if self.temperature != 0 and not COLDEST <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 or at least {COLDEST:g}, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
         if self.top_k < 0:

@@ -68,8 +68,17 @@ _ANSWER_RULES: Mapping[str, str] = {
     "regression": ": only the number, as in <answer>3.1</answer>",
     "OCR": ": only the text, as in <answer>EXIT</answer>",
     "free-form": ": in a sentence, inside <answer> </answer>",
+    "open-ended": ": in a sentence, inside <answer> </answer>",
     "temporal grounding": ': start and end in seconds, as in <answer>{"time": [3.2, 7.5]}</answer>',
     "spatial grounding": ': the box in pixels, as in <answer>{"boxes": [10, 20, 60, 80]}</answer>',
+    "spatial-temporal grounding": (
+        ": start and end in seconds and a box for every whole second between them, as in "
+        '<answer>{"time": [3.2, 5.5], "boxes": {"4": [10, 20, 60, 80], "5": [12, 20, 62, 80]}}</answer>'
+    ),
+    "tracking": (
+        ": a box for every second, as in "
+        '<answer>{"boxes": {"1": [10, 20, 60, 80], "2": [12, 20, 62, 80]}}</answer>'
+    ),
 }
 REVIEWED = (
     "This is the part that you asked for. Check your first reasoning against it between <think> and "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .chat import CHAT_TEMPLATE
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +65,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def wrap_tokenizer(core: Any) -> PreTrainedTokenizerFast:
-    """A transformers tokenizer around a `tokenizers.Tokenizer` that has `SPECIAL_TOKENS`."""
+    """A transformers tokenizer with `CHAT_TEMPLATE` around a `tokenizers.Tokenizer` that has
+    `SPECIAL_TOKENS`."""
     import transformers
 
     wrapper: Any = transformers.PreTrainedTokenizerFast
@@ -73,5 +76,6 @@ def wrap_tokenizer(core: Any) -> PreTrainedTokenizerFast:
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
     )
     return wrapped

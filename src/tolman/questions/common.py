@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,9 +26,9 @@ FAMILIES = (
 )  # fmt: skip
 """VSI-Bench's task names, directions in their three difficulties."""
 
-LETTERS = "ABCDEFGH"
+LETTERS = string.ascii_uppercase
 CHOICES_MARK = "{choices}"
-_OPTION = re.compile(r"^\s*\(?([A-H])[.):]\s*(.*\S)\s*$")
+_OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s*(.*\S)\s*$")
 _PREFIX = re.compile(r"^\s*question\s*:\s*", re.IGNORECASE)
 _TAIL = re.compile(r"\n\s*options\s*:", re.IGNORECASE)
 
@@ -80,7 +81,12 @@ def inline_options(question: str) -> tuple[str, ...] | None:
 
 
 def option_texts(options: Sequence[str]) -> list[tuple[str, str]]:
-    """(letter, text) of each option; an option without a letter gets that of its place."""
+    """(letter, text) of each option; an option without a letter gets that of its place.
+
+    Raises ValueError for more options than there are letters.
+    """
+    if len(options) > len(LETTERS):
+        raise ValueError(f"{len(options)} options, but only {len(LETTERS)} letters to name them")
     pairs = []
     for place, option in enumerate(options):
         match = _OPTION.match(option)

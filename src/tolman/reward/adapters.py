@@ -17,6 +17,7 @@ from tolman.reward.graded import Reward
 from tolman.reward.registry import REWARDS
 
 _NESTED = ("cognitive_map", "evidence")
+_KEYS = {"name", "weight", "only", "options"}
 _DEFAULT = ({"name": "accuracy"}, {"name": "format"})
 
 
@@ -68,14 +69,14 @@ def compute_score(
     """The score of a completion as verl asks for it: `score`, the weighted sum, and every reward by name.
 
     In verl, `custom_reward_function.path` is this file, `.name` is `compute_score`, and `.reward_kwargs` may
-    set `rewards`: [{name, weight, options}, …] as in a recipe, accuracy and format by default.
+    set `rewards`: [{name, weight, only, options}, …] as in a recipe, accuracy and format by default.
     ground_truth: the answer, or the whole solution with its tags. extra_info: the question's other fields.
     ungraded: the score of what cannot be graded, for which verl has no word; None raises ValueError with the
     reason instead. Raises ValueError for unknown rewards and for fields that make no question.
     """
     row = {"data_source": data_source, **(extra_info or {})}
     row["solution"] = ground_truth
-    grading = Composed([_part(**part) for part in rewards]).grade(solution_str, question_of(row))
+    grading = Composed([_part(part) for part in rewards]).grade(solution_str, question_of(row))
     values = {name: graded.value for name, graded in grading.parts.items()}
     if not grading.ungraded:
         return {"score": grading.total, **values}
@@ -130,8 +131,15 @@ def _solution(truth: Any) -> str:
     return text if "<answer>" in text else f"<answer>{text}</answer>"
 
 
-def _part(name: str, weight: float = 1.0, options: Mapping[str, Any] | None = None) -> Part:
-    return Part(name, REWARDS[name](**(options or {})), weight)
+def _part(table: Mapping[str, Any]) -> Part:
+    """One reward of a recipe's list. Raises ValueError for a key that no recipe has."""
+    if unknown := sorted(set(table) - _KEYS):
+        raise ValueError(f"rewards: unknown key {unknown[0]!r}; valid keys: {', '.join(sorted(_KEYS))}")
+    if "name" not in table:
+        raise ValueError(f"rewards: every reward needs a name, got {dict(table)}")
+    only = {key: list(values) for key, values in (table.get("only") or {}).items()}
+    reward = REWARDS[table["name"]](**(table.get("options") or {}))
+    return Part(table["name"], reward, table.get("weight", 1.0), only)
 
 
 def _plain(value: Any) -> Any:

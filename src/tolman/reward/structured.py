@@ -15,6 +15,7 @@ MAX_STRUCTURE = 8_000  # characters; a track of 150 boxes
 _TIME = re.compile(
     r"(?<![\w.:])(?:[0-9]{1,3}:){0,2}[0-9]{1,7}(?:\.[0-9]{1,18})?(?![0-9:]|\.[0-9]|[eE][-+0-9])"
 )
+_NUMBER = re.compile(r"(?<![\w.:])[0-9]")
 _DASH = re.compile(r"\s*(?:s|secs?|seconds?)?\s*[-\u2212\u2013\u2014]\s*")
 
 
@@ -36,12 +37,13 @@ def read_span(text: str) -> SpanText:
     """The one span that an answer gives: exactly two times, the earlier one first.
 
     `{"time": [3.5, 7]}`, `[3.5, 7]`, `3.5 to 7`, `from 3.5s to 7s`, `3.5-7`, `starts at 0:03.5 and ends at
-    0:07` (minutes:seconds, hours:minutes:seconds). A negative time, a third number or two equal times give
-    none, so that listing spans earns nothing. Linear time.
+    0:07` (minutes:seconds, hours:minutes:seconds). A negative time, a third number, also one that is no time
+    ("1e3"), or two equal times give none, so that listing spans earns nothing. Linear time.
     """
     matches = list(_TIME.finditer(text))
-    if len(matches) != 2:
-        return SpanText(None, f"a span has two times, the answer has {len(matches)}")
+    numbers = len(_NUMBER.findall(text))
+    if len(matches) != 2 or numbers != 2:
+        return SpanText(None, f"a span has two times, the answer has {len(matches)} and {numbers} numbers")
     first, second = matches
     between = text[first.end() : second.start()]
     if _signed(text[: first.start()]) or (_signed(between) and not _DASH.fullmatch(between)):

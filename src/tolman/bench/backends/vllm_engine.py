@@ -41,6 +41,8 @@ class VllmEngine:
         self._llm = vllm.LLM(
             model=model,
             dtype=dtype,
+            load_format="safetensors",  # by itself it would take pickles where there are none
+            trust_remote_code=False,
             enforce_eager=eager,
             limit_mm_per_prompt={"image": frames},
             enable_prefix_caching=True,

@@ -19,8 +19,9 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
 BENCHMARKS = [
     Benchmark(
         name="charades_sta", title="Charades-STA", citation="Gao et al., TALL, arXiv 1705.02101",
-        licence=SEE_SOURCE, source="lmms-lab/charades_sta", files=("charades_test.json",),
-        clips="the videos", unpack=unpack.by_sentence, read=_read,
+        licence=SEE_SOURCE, source="lmms-lab/charades_sta", files=("charades_test.json",
+        "data/test*.parquet"),
+        clips="Charades_v1_480_part_*.zip", unpack=unpack.by_sentence, read=_read,
         prompt=ask(grounding.ASKED, "Please return its start time and end time."), frames="by model",
         max_new_tokens=50, kind=kind("span"), official="lmms_eval",
         rules={name: Rule(one, grounding.recalls, said) for name, (one, said) in grounding.RULES.items()},

@@ -29,7 +29,8 @@ BENCHMARKS = [
     Benchmark(
         name="dsi_bench", title="DSI-Bench", citation="Zhang et al., DSI-Bench, arXiv 2510.18873",
         licence=SEE_SOURCE, source="Viglong/DSI-Bench", files=("metadatas/*.csv", "*.csv"), clips="videos/",
-        read=_read, prompt=ask(_BEFORE, ""), frames="5 a second", max_new_tokens=2048, kind=kind("choice"),
+        read=_read, prompt=ask(_BEFORE, ""), frames="5 a second", sampling={"fps": 5.0}, max_new_tokens=2048,
+        kind=kind("choice"),
         chance=25.0,
         rules={
             "official": Rule(spatial.dsi, averages.dsi_bench, "only a well-formed <answer>X</answer>"),

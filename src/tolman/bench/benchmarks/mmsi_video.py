@@ -21,7 +21,8 @@ BENCHMARKS = [
         name="mmsi_video", title="MMSI-Video-Bench",
         citation="Lin et al., MMSI-Video-Bench, arXiv 2512.10863", licence=SEE_SOURCE,
         source="rbler/MMSI-Video-Bench", files=("mmsivideo.json", "*.json"), clips="videos.zip", read=_read,
-        prompt=ask(), frames="50, evenly, or as many as cover the clip", kind=kind("choice"), chance=24.1,
+        prompt=ask(), frames="50, evenly, or as many as cover the clip", sampling={"frames": 50},
+        kind=kind("choice"), chance=24.1,
         published={"human": 96.4, "GPT-4o": 31.56, "Qwen2.5-VL-7B": 29.66},
         published_in="the repository's README (Uniform-50)",
         rules={

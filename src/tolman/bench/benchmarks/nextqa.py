@@ -19,7 +19,8 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
 BENCHMARKS = [
     Benchmark(
         name="nextqa", title="NExT-QA", citation="Xiao et al., NExT-QA, arXiv 2105.08276",
-        licence=SEE_SOURCE, source="doc-doc/NExT-QA (GitHub)", files=("val.csv", "mc_val.csv", "test.csv"),
+        licence=SEE_SOURCE, source="doc-doc/NExT-QA (GitHub)", files=("val.csv", "mc_val.csv", "test.csv",
+        "MC/*.parquet"),
         clips="NExTVideo.zip", read=_read, prompt=ask(), frames="by model", kind=kind("choice"),
         chance=20.0, official="lmms_eval",
         rules={

@@ -1,5 +1,6 @@
 """STI-Bench: motion, distance and orientation in indoor, outdoor and desktop video."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +12,10 @@ from tolman.questions.question import Question
 
 def _read(number: int, row: Mapping[str, Any]) -> Question:
     span = f"From {row['time_start']} s to {row['time_end']} s."
+    options = json.loads(row["Candidates"]) if isinstance(row["Candidates"], str) else row["Candidates"]
     return question(
-        "stibench", row["ID"], f"{span} {row['Question']}", row["Answer"], options=row["Candidates"].values(),
-        clip=row["Video"], kind=row["Task"], extra={"scene": row["Scene"]},
+        "stibench", row["ID"], f"{span} {row['Question']}", row["Answer"], clip=row["Video"],
+        options=options.values(), kind=row["Task"], extra={"scene": row["Scene"]},
     )  # fmt: skip
 
 
@@ -23,7 +25,8 @@ BENCHMARKS = [
         licence=SEE_SOURCE,
         source="MINT-SJTU/STI-Bench", files=("qa.parquet",), clips="video.zip", read=_read,
         prompt=ask(after="Please output only the option letter!", shape="({letter}) {text}"),
-        frames="at most 30, by frame rate", max_new_tokens=512, kind=kind("choice"), chance=20.0,
+        frames="at most 30, by frame rate", sampling={"frames": 30}, max_new_tokens=512, kind=kind("choice"),
+        chance=20.0,
         published={"GPT-4o": 34.8, "Gemini-2.5-Pro": 41.4, "SpaceR-7B": 37.0, "Qwen2.5-VL-72B": 40.7},
         published_in="the repository's README; SpaceR-7B (32 frames): SpaceR's issue 32",
         rules={

@@ -20,9 +20,9 @@ def _reader(task: str, kind: str) -> Callable[[int, Mapping[str, Any]], Question
 def _task(task: str, kind: str, after: str, chance: float, rules: dict[str, Judge]) -> Benchmark:
     return Benchmark(
         name=f"tempcompass_{task}", title=f"TempCompass, {task.replace('_', ' ')}", licence=SEE_SOURCE,
-        citation="Liu et al., TempCompass, arXiv 2403.00476", source="llyx97/TempCompass (GitHub)",
-        files=(f"*{task.replace('_', '?')}.json", f"questions/*{task.replace('_', '?')}.json"),
-        clips="tempcompass_videos.zip of lmms-lab/TempCompass on the Hub", folder="tempcompass",
+        citation="Liu et al., TempCompass, arXiv 2403.00476", source="lmms-lab/TempCompass",
+        files=(f"*{task.replace('_', '?')}.json", f"{task.replace('_', '?')}/*.parquet"),
+        clips="tempcompass_videos.zip", folder="tempcompass",
         unpack=unpack.by_aspect, read=_reader(task, kind), prompt=ask(after=after), frames="by model",
         official="official_disable_llm", kind=lambda row: kind, chance=chance,
         rules={name: Rule(one, averages.tempcompass, "rules only, no judge") for name, one in rules.items()},

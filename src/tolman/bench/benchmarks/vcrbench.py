@@ -21,7 +21,8 @@ BENCHMARKS = [
     Benchmark(
         name="vcrbench", title="VCR-Bench", citation="Qi et al., VCR-Bench, arXiv 2504.07956",
         licence=SEE_SOURCE, source="VLM-Reasoning/VCR-Bench", files=("meta_info_video.json", "input.json"),
-        clips="v1/videos", read=_read, prompt=ask(), frames="64, evenly", max_new_tokens=1024,
+        clips="v1/videos", read=_read, prompt=ask(), frames="64, evenly", sampling={"frames": 64},
+        max_new_tokens=1024,
         kind=lambda row: "choice" if row.get("options") else "text", rules={},
     )
 ]  # fmt: skip

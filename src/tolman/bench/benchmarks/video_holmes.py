@@ -28,9 +28,9 @@ def _read(number: int, row: Mapping[str, Any]) -> Question:
 BENCHMARKS = [
     Benchmark(
         name="video_holmes", title="Video-Holmes", citation="Cheng et al., Video-Holmes, arXiv 2505.21374",
-        licence=SEE_SOURCE, source="TencentARC/Video-Holmes", files=("test_Video-Holmes.json",),
-        clips="videos.zip", read=_read, prompt=_prompt, frames="32, evenly", max_new_tokens=1024,
-        kind=kind("choice"), chance=16.67, published={"Qwen2.5-VL-7B": 27.8}, published_in="the paper",
+        licence=SEE_SOURCE, source="TencentARC/Video-Holmes", files=("test_Video-Holmes.json",), read=_read,
+        clips="videos.zip", prompt=_prompt, frames="32, evenly", sampling={"frames": 32}, chance=16.67,
+        max_new_tokens=1024, kind=kind("choice"), published={"Qwen2.5-VL-7B": 27.8}, published_in="the paper",
         rules={
             "official": Rule(holmes.official, averages.by_type, "the last tag, letters tried from A to F"),
             "lmms_eval": Rule(mmmu.drawing, averages.by_type, "MMMU's parser, else at random"),

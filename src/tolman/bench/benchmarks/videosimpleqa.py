@@ -21,7 +21,7 @@ BENCHMARKS = [
         name="videosimpleqa", title="Video SimpleQA",
         citation="Cao et al., Video SimpleQA, arXiv 2503.18923", licence=SEE_SOURCE,
         source="VideoSimpleQA/VideoSimpleQA", files=("VideoSimpleQA.json",), clips="videos/", read=_read,
-        prompt=ask(after=""), frames="32", max_new_tokens=128, kind=kind("text"),
+        prompt=ask(after=""), frames="32", sampling={"frames": 32}, max_new_tokens=128, kind=kind("text"),
         rules={},  # the authors ask a judge: strict is all there is here
     )
 ]  # fmt: skip

@@ -13,7 +13,7 @@ BENCHMARKS = [
         files=("test.jsonl", "test-00000-of-00001.parquet", "questions_*.json", "eval_vsibench.json"),
         read=lambda number, row: vsibench_question(row),
         prompt=lambda question: vsi.official_prompt(question.problem, question.options),
-        frames="32 (8 to 64 by model), evenly from first to last",
+        frames="32 (8 to 64 by model), evenly from first to last", sampling={"frames": 32},
         kind=lambda row: "numeric" if vsi.task_of(row["question_type"]) in vsi.NUMERICAL else "choice",
         macro=True, task_of=vsi.task_of, tasks=vsi.TASKS, shares=vsi.row_shares,
         published={"GPT-4o": 34.0, "Gemini-1.5-Pro": 45.4, "LLaVA-Video-72B": 40.9, "SpaceR-7B": 45.6,

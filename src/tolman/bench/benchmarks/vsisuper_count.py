@@ -25,7 +25,7 @@ BENCHMARKS = [
         read=_read,
         prompt=ask("These are frames of a video.",
         "Please answer the question using a single word or phrase."),
-        frames="one a second", kind=kind("numeric"), official="official_fork",
+        frames="one a second", sampling={"fps": 1.0}, kind=kind("numeric"), official="official_fork",
         rules={
             "official_fork": Rule(video.vsisuper_count, averages.by_type,
                 "Python's float of the whole answer"),

@@ -22,6 +22,7 @@ BENCHMARKS = [
         citation="Yang et al., Cambrian-S, arXiv 2511.04670", licence=SEE_SOURCE,
         source="nyu-visionx/VSI-SUPER-Recall", files=("test.jsonl", "*.jsonl", "*.parquet"), clips="*.zip",
         read=_read, prompt=ask("These are frames of a video.", options="Options:"), frames="one a second",
+        sampling={"fps": 1.0},
         kind=kind("choice"), chance=25.0, official="vlmevalkit",
         rules={
             "vlmevalkit": Rule(vlmevalkit.spatial_choice, averages.by_type, "seven steps"),

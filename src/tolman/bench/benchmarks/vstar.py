@@ -29,7 +29,8 @@ BENCHMARKS = [
         source="V-STaR-Bench/V-STaR", files=("V_STaR_test.json", "*.json"), clips="videos/",
         unpack=unpack.when_and_where, read=_read,
         prompt=ask("Answer the question about the video:", "Output the start and end moment timestamps."),
-        frames="one a second", max_new_tokens=2048, kind=lambda row: _KINDS[row["question_type"]],
+        frames="one a second", sampling={"fps": 1.0}, max_new_tokens=2048,
+        kind=lambda row: _KINDS[row["question_type"]],
         official="official_when_where",
         rules={
             "official_when_where": Rule(grounding.vstar, averages.vstar, "overlap of spans and of boxes"),

@@ -35,6 +35,7 @@ _REPLACED = {
     "；": ";",
 }
 _REPLACED |= {mark: str(k) for k, mark in enumerate("①②③④⑤⑥⑦⑧⑨", 1)} | {"⑩": "10"}
+_WRONG = ("\\times", "不对", "不正确", "×")
 _WITH_UNIT = re.compile(
     r"(\d+)(?:cm|m|km|mm|s|h|kg|g|l|ml|mol|厘米|米|千米|°|毫米|月|秒|小时|克|千克|升|毫升|摩尔)"
 )
@@ -45,6 +46,7 @@ _VALUES = (
     | {"hundred": 100}
 )
 _SCALES = {"billion": 10**9, "million": 10**6, "thousand": 1000}
+_POINT = "point"
 
 
 def vsibench_rule(row: Row) -> Verdict:
@@ -77,6 +79,9 @@ def clean(text: str) -> str:
     """`normalize_string`: the text behind the first key word that occurs, without one mark at its end and
     without the unit of a whole number.
     """
+    if "$" not in text:
+        for word in _WRONG:
+            text = text.replace(word, "错误")
     text = _without_latex_text(text)
     for old, new in _REPLACED.items():
         text = text.replace(old, new)
@@ -97,15 +102,27 @@ def first_number(text: str) -> str | int | float:
 
 
 def word_to_number(text: str) -> int | float | None:
-    """`word2number` for words joined by hyphens: None where it would fail."""
+    """`word2number` for words joined by hyphens, with a decimal point as a word: None where it would fail."""
     text = text.replace("-", " ").lower()
     if text.isdigit():
         return int(text) if text.isdecimal() and len(text) <= 4300 else None
-    words = [word for word in text.split() if word in _VALUES or word in _SCALES]
-    if not words:
+    words = [word for word in text.split() if word in _VALUES or word in _SCALES or word == _POINT]
+    if not words or any(words.count(word) > 1 for word in (*_SCALES, _POINT)):
         return None
+    if _POINT not in words:
+        return _whole(words)
+    at = words.index(_POINT)
+    whole = _whole(words[:at]) if at else 0
+    digits = [_VALUES.get(word, 10) for word in words[at + 1 :]]
+    if whole is None or not digits or max(digits) > 9:
+        return whole
+    return whole + float("0." + "".join(map(str, digits)))
+
+
+def _whole(words: Sequence[str]) -> int | None:
+    """The value of number words without a point; None for scales out of order or with nothing before them."""
     places = {scale: words.index(scale) for scale in _SCALES if scale in words}
-    if any(words.count(scale) > 1 for scale in places) or list(places.values()) != sorted(places.values()):
+    if list(places.values()) != sorted(places.values()):
         return None
     if len(words) == 1:
         return _SCALES.get(words[0], _VALUES.get(words[0], 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -200,9 +201,11 @@ def _one_line_follows(rest: str) -> bool:
 
 def mmvu_choice(row: Row) -> Verdict:
     """MMVU: right where the true letter stands alone anywhere in either case, where its text occurs, or where
-    the letter occurs anywhere and a word of its text does.
+    the letter occurs anywhere and a word of its text does. Open questions cannot be graded.
     """
     said, letter = text_of(row).strip(), truth_of(row).strip()
+    if not row.get("options") and letter not in tuple("ABCDE"):
+        return Verdict(math.nan, None, "an open question, about which the published code asks a judge")
     options = dict(zip(letters_of(row), options_of(row), strict=True))
     lower = said.lower()
     if re.search(rf"\b{re.escape(letter)}\b", said, re.IGNORECASE):

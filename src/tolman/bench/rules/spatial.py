@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tolman.bench.rules.common import between
-from tolman.bench.verdict import Row, Verdict, matched, text_of, truth_of
+from tolman.bench.verdict import Row, Verdict, matched, text_of, truth_of, whole_text_of
 
 _DSI = re.compile(r"<answer>\s*([A-D])\s*</answer>", re.IGNORECASE)
 _LONE_ABCD = re.compile(r"\b([A-D])\b", re.IGNORECASE)
@@ -99,7 +99,7 @@ def _mmsi_video_answer(text: str) -> str:
 
 def dsi(row: Row) -> Verdict:
     """DSI-Bench (af90adcd): only a well-formed `<answer>X</answer>`, the first, in either case."""
-    match = _DSI.search(text_of(row))
+    match = _DSI.search(whole_text_of(row))
     return matched(match.group(1).upper() if match else None, truth_of(row))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tolman.bench.rules.common import first_tagged, share_within, to_number
-from tolman.bench.verdict import Row, Verdict, matched, text_of, truth_of
+from tolman.bench.verdict import Row, Verdict, matched, text_of, truth_of, whole_text_of
 
 
 def starts_with_option(said: str, row: Row) -> bool:
@@ -44,7 +44,7 @@ def lvbench(row: Row) -> Verdict:
 
 def seed_bench_r1(row: Row) -> Verdict:
     """SEED-Bench-R1 (12e8fccb), without math_verify: first characters of the first `<answer>` and truth."""
-    tagged = first_tagged(text_of(row))
+    tagged = first_tagged(whole_text_of(row))
     if not tagged:
         return Verdict(0.0, None, "no <answer>", failed=True)
     return Verdict(float(tagged[0] == truth_of(row).strip()[:1]), None)
@@ -63,25 +63,16 @@ def vsisuper_count(row: Row) -> Verdict:
 
 
 def ovobench(row: Row) -> Verdict:
-    """OVO-Bench (c34093f9): the true letter anywhere in the answer; for REC, all its digits joined; for SSR
-    and CRR, Y or N at its start.
+    """OVO-Bench (`utils/OVOBenchScore.py`): the true letter anywhere in the answer; for REC, all its digits
+    joined are the count; for SSR and CRR, "Y" or "N" alone, else "Yes" or "No" anywhere, capitals as written.
     """
     said, truth, task = text_of(row), truth_of(row), row["question_type"]
     if task == "REC":
-        digits = "".join(re.findall(r"\d", said))
-        return Verdict(
-            float(digits.isdigit() and digits.lstrip("0") == truth.lstrip("0")),
-            digits or None,
-            failed=not digits,
-        )
+        digits = "".join(re.findall(r"\d+", said))
+        return Verdict(float(digits == truth), digits or None, failed=not digits)
     if task in ("SSR", "CRR"):
-        first = said.strip()[:1].upper()
-        answer = {"Y": "Yes", "N": "No"}.get(first)
-        return Verdict(
-            float(answer is not None and answer.upper()[0] == truth[:1].upper()),
-            answer,
-            failed=answer is None,
-        )
+        right = said == truth[:1] or truth in said
+        return Verdict(float(right), None, failed=not any(word in said for word in ("Y", "N")))
     return Verdict(float(bool(said) and truth in said), None, failed=not said)
 
 

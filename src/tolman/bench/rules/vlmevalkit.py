@@ -24,7 +24,7 @@ from tolman.bench.rules.common import (
 )
 from tolman.bench.rules.holmes import letter_a_to_f
 from tolman.bench.rules.video import starts_with_option
-from tolman.bench.verdict import Row, Verdict, letters_of, options_of, text_of, truth_of
+from tolman.bench.verdict import Row, Verdict, letters_of, options_of, text_of, truth_of, whole_text_of
 
 _ZERO_WIDTH = re.compile("[\u200b\u200c\u200d\ufeff]")
 _OPEN = re.compile(r"<\s*answer\b", re.IGNORECASE)
@@ -222,7 +222,7 @@ def mvbench(row: Row) -> Verdict:
 
 def video_holmes(row: Row) -> Verdict:
     """Video-Holmes: the authors' rule inside the last `<answer>`; without one the answer is WRONG."""
-    tagged = last_tagged(text_of(row))
+    tagged = last_tagged(whole_text_of(row))
     letter = "WRONG" if tagged is None else letter_a_to_f(tagged)
     return Verdict(float(letter == truth_of(row)), letter, failed=letter == "WRONG")
 

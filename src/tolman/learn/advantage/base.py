@@ -39,6 +39,14 @@ class RewardedGroup:
         return summed
 
 
+def has_signal(advantages: npt.ArrayLike) -> bool:
+    """Whether any completion of the group would be pushed anywhere (some advantage is neither 0 nor NaN).
+
+    Equal rewards whose mean is not exactly representable leave advantages near 1e-13: these count as none.
+    """
+    return bool((np.abs(np.nan_to_num(np.asarray(advantages, dtype=np.float64))) > 1e-9).any())
+
+
 class Advantage(ABC):
     """From the groups of a step to their advantages. Subclasses are dataclasses whose fields are options."""
 

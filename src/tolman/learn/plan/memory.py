@@ -25,6 +25,8 @@ STOCHASTIC_COPIES, SLICE = 8, 2**21
 RUNTIME = {True: 0.6 * 2**30, False: 0.47 * 2**30}
 """What a process holds before any weight: a CUDA context and its libraries' workspaces; Python with torch and
 transformers on a CPU."""
+PEFT = 0.05 * 2**30
+"""What a process of main memory holds more where adapters learn: PEFT and what it imports."""
 
 FRAGMENTS = 0.2
 """On a CPU: of what comes and goes, the share that malloc has on top of it. torch's own allocator on a GPU
@@ -79,7 +81,8 @@ def memory(
     """What a step of the recipe needs. clips: how many the data has, None where that is not known."""
     kind = kind_of(recipe, is_gpu)
     held = _held(recipe, size, step, kind)
-    held["libraries"] = RUNTIME[is_gpu]
+    peft = PEFT if recipe.model.lora_rank else 0.0
+    held["libraries"] = RUNTIME[is_gpu] + (0.0 if is_gpu else peft)
     host = _host(recipe, size, step, clips)
     if not is_gpu:
         held |= host
@@ -98,7 +101,7 @@ def memory(
         phases[name] = held | parts | fragments
         if isinstance(recipe, Recipe) and recipe.distributed.shard == "full" and step.processes > 1:
             phases[name] = _split(name, phases[name], size, step, kind)
-    weights = {"libraries": RUNTIME[False], "weights while loading": size.parameters * kind.weight}
+    weights = {"libraries": RUNTIME[False] + peft, "weights while loading": size.parameters * kind.weight}
     return Memory(phases, (weights | host) if is_gpu else {})
 
 
