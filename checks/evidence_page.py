@@ -184,7 +184,7 @@ def _pairs(found: Found) -> str:
     for pair in found.plan.pairs:
         changes = found.answers(pair)
         lines.append([pair.asks, f"`{pair.second}` − `{pair.first}`", *map(moved, changes), answer(changes)])
-    return table("", ["", "difference", *(NAMES[which] for which in SETS), "so far"], lines)
+    return table("", ["", "difference", *(NAMES[which] for which in SETS), "answer"], lines)
 
 
 def answer(changes: Sequence[Interval | None]) -> str:

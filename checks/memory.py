@@ -1,6 +1,7 @@
 """Train for many steps and watch how much memory of the machine the process holds.
 
-    python checks/memory.py [--steps 10000] [--policy starter] [--objective rl] [--allow 64] [--json FILE]
+    python checks/memory.py [--steps 10000] [--policy starter] [--objective rl] [--tokens 48] [--allow 64]
+                            [--json FILE]
 
 Prints the resident memory at twenty moments and a verdict. The first fifth of the steps fills caches and
 buffers and does not count. After it the memory must not grow: the median of the last quarter of what is left
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 from tolman.learn.recipe import parse_recipe
 from tolman.learn.train import train
 from tolman.policy.load import load_policy
+from tolman.reward import REWARDS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import learn_world
@@ -62,14 +64,18 @@ def verdict(held: Sequence[float], allow: float) -> Verdict:
     return Verdict(growth, allowed, growth <= allowed)
 
 
-def table(data: Path, out: Path, objective: str, steps: int) -> dict[str, Any]:
+def table(data: Path, out: Path, objective: str, steps: int, tokens: int) -> dict[str, Any]:
     """A recipe with what lives from step to step: clips held in memory, a reference, fifty checkpoints."""
     make = learn_world.rl_table if objective == "rl" else learn_world.sft_table
     run = {"name": "memory", "steps": steps, "checkpoint_every": max(1, steps // 50)}
     recipe = make(data, out, **run)
     recipe["optimiser"] = {"lr": 1e-6}
+    recipe["batch"] = {"clips": 1}
+    recipe["model"] |= {"train": "text"}  # as `tolman quickstart` does: the tower's features are kept
     if objective == "rl":
-        recipe["sampling"] = {"group": 4, "max_new_tokens": 48}
+        REWARDS["digits"] = lambda: learn_world.digits  # one that differs from sample to sample from the start
+        recipe["rewards"] = [{"name": "digits"}]
+        recipe["sampling"] = {"group": 4, "max_new_tokens": tokens}
     return recipe
 
 
@@ -81,6 +87,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=LONG)
     parser.add_argument("--policy", choices=("starter", "tiny"), default="starter")
     parser.add_argument("--objective", choices=("rl", "sft"), default="rl")
+    parser.add_argument("--tokens", type=int, default=48, help="of a completion, for rl (default: 48)")
     parser.add_argument("--allow", type=float, default=64.0, help="MiB in 10,000 steps (default: 64)")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -98,13 +105,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         data = learn_world.write_dataset(Path(folder) / "data", clips=8, questions=3)
-        recipe = parse_recipe(table(data, Path(folder), given.objective, given.steps))
+        recipe = parse_recipe(table(data, Path(folder), given.objective, given.steps, given.tokens))
         train(recipe, policy=policy, progress=note)
     found = verdict(held, given.allow)
     state = "flat" if found.flat else "GROWS"
     print(f"{state}: {found.growth:+.1f} MiB over {given.steps} steps, {found.allowed:.1f} allowed")
     if given.json:
-        settings = {key: getattr(given, key) for key in ("steps", "policy", "objective")}
+        settings = {key: getattr(given, key) for key in ("steps", "policy", "objective", "tokens")}
         every = max(1, given.steps // MOMENTS)
         given.json.write_text(
             json.dumps(settings | found._asdict() | {"resident_mib": held[::every]}, indent=1) + "\n"

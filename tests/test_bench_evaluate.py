@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from policy_tiny import tiny_policy
 from tolman.bench import evaluate as module
@@ -24,6 +25,7 @@ from tolman.bench.evaluate import answer_text, evaluate, write_evaluations
 from tolman.bench.frames import Sampling, other_scenes, shuffled
 from tolman.bench.predictions import read_predictions
 from tolman.bench.score import score_rows
+from tolman.bench.suites import located
 from tolman.bench.summary import summary_line
 from tolman.policy.generate import Sample, generate
 from tolman.policy.policy import Policy
@@ -228,6 +230,27 @@ def test_a_rule_that_reads_the_tag_finds_it_whoever_asked(
         found = run(policy, [asked], clips, template=template, benchmark="dsi_bench", out=out)
         assert found.figures.overall == 100.0
         assert score_rows(read_predictions(out), "dsi_bench", "official").aggregate["overall"] == 100.0
+
+
+def test_a_clip_may_be_a_folder_of_its_frames(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, clips: Path
+) -> None:
+    scripted(monkeypatch, policy, {1: "3", 2: "3", 3: "3"})
+    for name, count in (("scan", 9), ("none", 0), ("mixed", 2)):
+        (clips / "data" / name).mkdir(parents=True)
+        for k in range(count):
+            shape = (28 * (1 + (name == "mixed") * k), 56, 3)
+            Image.fromarray(np.full(shape, 20 * k, np.uint8)).save(clips / "data" / name / f"{k:05d}-rgb.png")
+            (clips / "data" / name / f"{k:05d}-depth.png").write_bytes(b"no picture")
+    asked = [
+        replace(ask(k, "a"), path=f"frames/{name}") for k, name in enumerate(("scan", "none", "mixed"), 1)
+    ]
+    found, absent = located(asked, clips)
+    assert ([each.path for each in found], absent) == (["data/scan", "data/none", "data/mixed"], [])
+    rows = run(policy, found, clips, sampling=Sampling(3)).rows
+    assert (rows[0]["frame_times"], rows[0]["frame_size"]) == ([0.0, 4.0, 8.0], [28, 56])
+    assert "is a folder without frames" in rows[1]["reason"]
+    assert "several sizes" in rows[2]["reason"]
 
 
 def test_a_part_of_a_clip_is_shown_and_clusters_with_the_whole(

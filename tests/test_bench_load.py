@@ -11,6 +11,7 @@ import pytest
 from tolman.bench.asking import ask, question
 from tolman.bench.benchmark import find_benchmark, registry
 from tolman.bench.load import load_questions, split_options
+from tolman.bench.rules import averages
 from tolman.bench.suites import located
 
 FOLDERS = {  # where the folder is not called like the benchmark
@@ -181,6 +182,23 @@ def test_tables_of_the_hub_beside_the_authors_own_files(tmp_path: Path) -> None:
     write_parquet(tmp_path / "sti" / "qa.parquet", [row])
     (found,) = load_questions("stibench", tmp_path / "sti")
     assert found.options == ("A. x", "B. y")
+
+
+def test_dsi_bench_groups_the_four_variants_of_a_question_that_have_ids_of_their_own(tmp_path: Path) -> None:
+    head = "relative_path,question,options,GT,cate\n"
+    for name in ("std", "hflip", "reverse", "reverse_hflip"):
+        (tmp_path / "metadatas").mkdir(exist_ok=True)
+        lines = "".join(f"{k}.mp4,Which?,A. up B. down,A,Cam\n" for k in range(2))
+        (tmp_path / "metadatas" / f"{name}.csv").write_text(head + lines)
+    found = load_questions("dsi_bench", tmp_path)
+    assert len({each.problem_id for each in found}) == 8
+    assert found[0].options == ("A. up", "B. down")
+    rows = [
+        {"id": each.problem_id, "question_type": "Cam", "score": float(k != 0)} | each.extra
+        for k, each in enumerate(found)
+    ]
+    figures = averages.dsi_bench(rows)
+    assert (figures["group_wise_3"], figures["group_wise_4"]) == (100.0, 50.0)
 
 
 def test_mvbench_shows_the_part_that_a_question_is_about(tmp_path: Path) -> None:

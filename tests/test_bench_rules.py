@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tolman.bench.asking import question
 from tolman.bench.benchmark import Judge, registry
-from tolman.bench.rules import common, flagevalmm, grounding, mmmu, vlmevalkit
+from tolman.bench.rules import common, flagevalmm, grounding, mmmu, spatialscore, vlmevalkit
 from tolman.bench.score import find_rule
 from tolman.bench.verdict import RANDOM
 
@@ -164,6 +166,22 @@ def test_flagevalmm_number_words(text: str, number: float | None) -> None:
 def test_flagevalmm_writes_out_what_is_wrong() -> None:
     assert flagevalmm.clean("×") == "错误"
     assert flagevalmm.clean("$×$") == "×"
+
+
+def test_spatialscore_asks_as_the_question_s_own_benchmark_is_asked() -> None:
+    asked = question("spatialscore", 1, "How far?", "2 m", kind="open-ended", answer_kind="text")
+    starts = {
+        "BLINK": "**Please select",
+        "VGBench": "You will be provided",
+        "VSI-Bench_8": "**Answer concisely",
+    }
+    for source, start in starts.items():
+        told = spatialscore.prompt(replace(asked, extra={"source": source}))
+        assert told.startswith(start)
+        assert told.endswith("Question: How far?")
+    assert "\\scalar{scalar} \\distance_unit{distance unit}" in spatialscore.prompt(
+        replace(asked, extra={"source": "QSpatialBench-Plus"})
+    )
 
 
 def test_open_questions_of_mmvu_cannot_be_graded() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import torch
 
 from chat_world import serving, words_of
 from policy_tiny import tiny_policy
+from tolman.bench.benchmark import find_benchmark
+from tolman.bench.frames import Sampling
+from tolman.cli.backends import most_frames, shown_of
 from tolman.cli.main import main
 from tolman.policy.load import save_policy
 
@@ -123,6 +128,19 @@ def test_a_model_behind_a_server(place: Path, tmp_path: Path, capsys: pytest.Cap
             assert json.loads((tmp_path / "figures.json").read_text())["frames"] == frames
     assert main([*base, "--vllm"]) == 2
     assert "--vllm needs --model" in capsys.readouterr().err
+
+
+def test_clips_are_shown_with_the_benchmarks_frames_unless_something_is_said() -> None:
+    own = Sampling(8, size=(56, 56))
+    said = Namespace(frames=None, fps=None, sampling=None, scenes=None, benchmark="mvbench,ovobench")
+    assert shown_of(said, own, find_benchmark("mvbench")) == replace(own, frames=16, rule="middle")
+    assert shown_of(said, own, find_benchmark("dsi_bench")) == replace(own, frames=None, fps=5.0)
+    assert shown_of(said, own, find_benchmark("videomme")) == own  # its authors leave it to the model
+    assert most_frames(said, own) == 64
+    more = Namespace(**vars(said) | {"frames": 9})
+    assert shown_of(more, own, find_benchmark("mvbench")) == own
+    with pytest.raises(ValueError, match="frames by rate needs --frames N too"):
+        most_frames(Namespace(**vars(said) | {"benchmark": "dsi_bench"}), own)
 
 
 def copied(place: Path, data: Path) -> Path:

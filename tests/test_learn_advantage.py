@@ -45,6 +45,10 @@ def test_leave_one_out_is_the_mean_of_the_others(rewards: list[float]) -> None:
 
 def test_equal_rewards_without_an_epsilon_are_no_division_by_zero() -> None:
     assert group_mean_std([0.5, 0.5], eps=0.0).tolist() == [0.0, 0.0]
+    assert group_mean_std([0.0, 0.0], eps=0.0).tolist() == [0.0, 0.0]
+    # the mean of seven times 1.1 is not 1.1, and neither is the spread of what is left over
+    assert group_mean_std([1.1] * 7, eps=0.0).tolist() == [0.0] * 7
+    assert group_mean_std([math.nan, *[2.7] * 3], eps=0.0)[1:].tolist() == [0.0] * 3
 
 
 def test_temporal_bonus_is_undone_by_the_std() -> None:

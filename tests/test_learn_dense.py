@@ -55,6 +55,14 @@ def bright_rooms(tmp_path: Path) -> Path:
     return folder
 
 
+def test_questions_per_clip_are_refused(bright_rooms: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        apply_overrides(dense_table(bright_rooms, tmp_path), ["batch.questions_per_clip=2"])
+    )
+    with pytest.raises(ValueError, match=r"questions_per_clip is 2, but objective 'dense' asks none"):
+        make_dense(recipe, tiny_policy(), load_corpus(recipe.data))
+
+
 def test_the_loss_of_fresh_heads_is_that_of_guessing(bright_rooms: Path, tmp_path: Path) -> None:
     # With zero weights and biases every head guesses evenly: a presence costs ln 2 each, times 20 and
     # averaged over entries, positive ones weighted 4: 2 steps × 4 tokens × 2 heads × C entries a clip, of

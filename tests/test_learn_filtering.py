@@ -84,6 +84,9 @@ SELECT = [
     ([1, 1, 1, 1], Select(of="a", solved=0.0), "solved", None),
     ([1, 1, 1, NAN], Select(of="a", solved=1.0), "", {"difficulty": 0.0}),
     ([NAN] * 4, Select(of="a"), "ungraded", None),
+    # variance 3 / 4 * 1 / 4 over all four: the population's, sqrt(3) / 4 = 0.4330127
+    ([0, 1, 1, 1], Select(of="a", spread=0.44), "flat", None),
+    ([0, 1, 1, 1], Select(of="a", spread=0.43), "", {"score_std": 0.4330127, "score_mean": 0.75}),
     ([0, 1, 1, 0], Select(of="a", keep="answers"), "", {"turns": [{"role": "assistant", "content": "bad"}]}),
     ([0, 0.9, 0, 0], Select(of="a", keep="answers"), "no right one", None),
     ([NAN, 1, 0.5, 0], Select(of="a", keep="pairs"), "", {"chosen": "bad", "rejected": "fine"}),

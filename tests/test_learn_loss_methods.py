@@ -335,3 +335,24 @@ def test_splitting_preferences_changes_nothing() -> None:
             found.append((total, x.grad))
         assert found[0][0] == pytest.approx(found[1][0])
         torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [policy_gradient, gspo, tw_grpo, reg_grpo])
+def test_gradients_flow_into_the_policy_alone(loss: Callable[..., Terms]) -> None:
+    own = start().requires_grad_()
+    given = sampled(own)
+    others = {
+        name: getattr(given, name).clone().requires_grad_()
+        for name in ("log_probs_old_N", "log_probs_ref_N", "divergence_N")
+    }
+    loss(sampled(own, **others), beta=0.1).loss.backward()
+    assert own.grad is not None
+    assert {name: tensor.grad for name, tensor in others.items()} == dict.fromkeys(others)
+
+
+def test_gradients_of_preferences_flow_into_the_policy_alone() -> None:
+    own, reference = flat(-1.0, -2.0, grad=True), flat(-1.5, -1.0, grad=True)
+    dpo(own[:1], own[1:], reference[:1], reference[1:], 1, beta=0.3).loss.backward()
+    kto(own, reference, torch.tensor([True, False]), 0.0, 2, beta=0.3).loss.backward()
+    assert own.grad is not None
+    assert reference.grad is None

@@ -413,6 +413,11 @@ def test_adapters_learn_instead_of_weights() -> None:
     assert whole.memory.phases["update"]["reference"] == 4 * 8_292_166_656
     assert "reference" not in small.memory.phases["update"]  # it is the policy without them
     assert small.flops == pytest.approx(whole.flops * 2 / 3)  # frozen matrices have no gradient of their own
+    [alone, beside] = (
+        plan("model.train=text", *more, model="smol").memory.phases["loss"]["libraries"]
+        for more in ([], ["model.lora_rank=16"])
+    )
+    assert beside - alone == pytest.approx(0.05 * GIB)  # PEFT, measured
     some = plan("model.train=text", "model.lora_rank=2", "model.lora_targets=['k_proj']", **both)
     assert some.memory.phases["update"]["optimiser"] == 8 * 2 * 28 * 4096
 

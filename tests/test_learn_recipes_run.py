@@ -12,7 +12,7 @@ import pytest
 from learn_world import tiny_policy, write_dataset
 from tolman.learn.recipe import read_table
 from tolman.learn.sections import Selection
-from tolman.learn.stages import folder_of, parse_stages
+from tolman.learn.stages import folder_of, load_stages, parse_stages
 from tolman.learn.train import train_stages
 from tolman.policy.load import save_policy
 from tolman.questions.question import Question
@@ -20,12 +20,12 @@ from tolman.reward.graded import Graded, Reward
 from tolman.reward.registry import REWARDS
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-OURS = ("starter", "spacer-starter", "spacer-scans")  # at the starter's size already, run elsewhere
+OURS = ("starter", "spacer-starter", "spacer-scans")  # for the starter itself, no paper's sizes
 PAPERS = sorted(file.stem for file in RECIPES.glob("*.toml") if not file.stem.startswith(OURS))
 SIZES: dict[str, dict[str, Any]] = {
     "run": {"steps": 1, "device": "cpu", "checkpoint_every": 1},
     "model": {"dtype": "float32"},
-    "data": {"frames": 0},
+    "data": {"frames": 0, "isolate": False},
     "optimiser": {"warmup": 0},
     "batch": {"clips": 2},
     "sampling": {"group": 4, "max_new_tokens": 6},
@@ -49,6 +49,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "maps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in maps))
     save_policy(tiny_policy(), folder.parent / "policy")
     return folder.parent
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_strangers_videos_are_decoded_apart(name: str) -> None:
+    """One that crashes the decoder must cost its clip, not the run (tests/test_video_fuzz.py)."""
+    assert all(stage.data.isolate for stage in load_stages(RECIPES / f"{name}.toml"))
 
 
 def lenient(factory: Callable[..., Reward]) -> Callable[..., Reward]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policy_tiny import needs_right_positions, noise_clip, question, tiny_policy
 from tolman.policy.cache import Collected, Sharing, make_level
 from tolman.policy.decode import Prefix, Rows, Seen, decode, decoder_layer, rotary_table
-from tolman.policy.generate import Sample, generate
+from tolman.policy.generate import Sample, draw_uniforms, generate
 from tolman.policy.logprobs import tree_log_probs
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import Prompt, build_prompt
@@ -154,6 +154,20 @@ def test_rows_that_stop_leave_the_others_alone() -> None:
         torch.testing.assert_close(sample.log_probs, whole.log_probs[:n], rtol=1e-4, atol=1e-4)
         lengths.add(n)
     assert len(lengths) > 4
+
+
+def test_a_prompts_samples_do_not_depend_on_the_others() -> None:
+    policy = tiny_policy()
+    prompts = prompts_of(policy)
+    uniforms = draw_uniforms(len(prompts), 2, 12, seeded(4))
+    options = {"max_new_tokens": 12, "temperature": 0.8, "top_p": 0.95, "stop_ids": range(100, 130)}
+    together = generate(policy, prompts, 2, uniforms=uniforms, **options)
+    assert len({len(sample.token_ids) for sample in flatten(together)}) > 1
+    for p, prompt in enumerate(prompts):
+        [alone] = generate(policy, [prompt], 2, uniforms=uniforms[2 * p : 2 * p + 2], **options)
+        for one, other in zip(alone, together[p], strict=True):
+            assert one.token_ids == other.token_ids
+            torch.testing.assert_close(one.log_probs, other.log_probs, rtol=1e-4, atol=1e-4)
 
 
 def test_the_policys_own_stop_tokens_end_a_completion() -> None:
@@ -322,6 +336,7 @@ def test_text_is_decoded_with_tags_kept() -> None:
         {"group": 0},
         {"max_new_tokens": 0},
         {"temperature": -1.0},
+        {"temperature": 1e-30},
         {"top_p": 0.0},
         {"top_p": 1.1},
         {"top_k": -1},

@@ -72,6 +72,19 @@ def test_plain_transformers_loads_it(folder: Path) -> None:
     ]
 
 
+def test_settings_that_contradict_each_other_are_kept(folder: Path, tmp_path: Path) -> None:
+    """transformers refuses to save such a temperature, version 5.19 even where it was loaded."""
+    edit(folder / "generation_config.json", do_sample=False, temperature=0.7)
+    policy = load_policy(folder)
+    policy.model.generation_config.top_k = 20  # changed, which all versions are strict about
+    with pytest.raises(ValueError, match="generation"):
+        policy.model.generation_config.save_pretrained(tmp_path)
+    save_policy(policy, tmp_path / "saved again")
+    kept = json.loads((tmp_path / "saved again" / "generation_config.json").read_text())
+    assert (kept["do_sample"], kept["temperature"], kept["top_k"]) == (False, 0.7, 20)
+    assert load_policy(tmp_path / "saved again").model.generation_config.eos_token_id == kept["eos_token_id"]
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_the_size(tmp_path: Path, dtype: str) -> None:
     policy = tiny_policy()

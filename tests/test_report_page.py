@@ -41,6 +41,11 @@ def evaluation(score: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+COUNTS = {
+    "micro": 41.0, "macro": 40.0, "denominator": 7, "failure_rate": 12.5, "guessed": 2, "dropped": 1,
+}  # fmt: skip
+
+
 def prediction(number: int, clip: str, raw: str) -> dict[str, Any]:
     return {
         "id": number, "scene": f"room-{number}", "clip": clip, "question": HOSTILE,
@@ -61,7 +66,10 @@ def folder(tmp_path: Path) -> Path:
     lines(run / "predictions_after.jsonl", [prediction(1, "a.mp4", drawn), prediction(2, "gone.mp4", drawn)])
     difference = {"difference": 10.0, "stderr": 2.0, "low": 6.0, "high": 14.0}
     content = {
-        "evaluations": {"before": evaluation(40.0), "after": evaluation(50.0)},
+        "evaluations": {
+            "before": evaluation(40.0) | COUNTS | {"strict": evaluation(61.5) | COUNTS | {"micro": 63.25}},
+            "after": evaluation(50.0),
+        },
         "difference": {"overall": difference, "tasks": {"object_rel_distance": difference}, "n": 8},
     }
     (run / "evaluation.json").write_text(json.dumps(content))
@@ -132,6 +140,14 @@ def test_shows_what_the_files_say(folder: Path) -> None:
     assert [name for name, _ in page.elements].count(
         "svg"
     ) == 2  # reward and the oddly named one; kl has no value
+
+
+def test_shows_what_figures_are_taken_over_by_both_rules(folder: Path) -> None:
+    page = write_report(folder).read_text(encoding="utf-8")
+    body = page[page.index("scored by") :]
+    cells = [re.sub("<[^>]+>", " ", row).split() for row in re.findall("<tr>(.*?)</tr>", body)[:2]]
+    assert cells[0] == ["before,", "official", "40.0", "40.0", "41.0", "7", "8", "12.5", "2", "1"]
+    assert cells[1] == ["before,", "strict", "61.5", "40.0", "63.2", "7", "8", "12.5", "2", "1"]
 
 
 def test_every_file_is_optional_but_not_all(tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ def test_bands_follow_the_length_of_the_true_span() -> None:
     # 0 to 10 for 0 to 20, 0 to 20 for 0 to 40: IoU 1/2 in the bands .4 to .85 and .3 to .8
     assert value("temporal_iou", "0 to 10", ask("[0, 20]"), shape="banded") == pytest.approx(0.1 / 0.45)
     assert value("temporal_iou", "0 to 20", ask("[0, 40]"), shape="banded") == pytest.approx(0.2 / 0.5)
+    # a span of exactly 5, 15 or 30 s belongs to the longer band: .5 to .9, .4 to .85, .3 to .8
+    for truth, said, expected in ((5, 4, 0.3 / 0.4), (15, 9, 0.2 / 0.45), (30, 15, 0.2 / 0.5)):
+        found = value("temporal_iou", f"0 to {said}", ask(f"[0, {truth}]"), shape="banded")
+        assert found == pytest.approx(expected)
 
 
 def test_time_r1_reads_as_its_own_code(shared_data: Path) -> None:

@@ -217,6 +217,13 @@ def test_a_right_claim_told_nine_times_counts_once() -> None:
     assert value("keyframes", f"<think>{moments}</think>", "multiple choice") == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("time", "paid"), [(2.1, 2 / 3), (2, 0), (3.9, 2 / 3), (4, 0)])
+def test_a_claim_a_second_off_is_off(time: float, paid: float) -> None:
+    # the one claim is right and one of two objects is claimed: F1 of 1 and 1/2
+    claim = f"<obj>chair</obj><box>[10, 20, 30, 40]</box>at<t>{time}</t>s"
+    assert value("evidence_boxes", f"<think>{claim}</think>", "multiple choice") == pytest.approx(paid)
+
+
 @pytest.mark.parametrize("name", ["think_answer_consistency", "semantic_consistency"])
 def test_no_judge_is_asked_about_a_guess_at_everything(name: str) -> None:
     asked: list[str] = []

@@ -92,6 +92,7 @@ def test_nobody_is_asked_in_vain() -> None:
     judge = Scripted()
     reward = REWARDS["think_answer_consistency"](judge=judge)
     assert reward(said("A"), ask()).value == 0  # behind the gate
+    assert reward(said("2"), ask("2.5", "numerical")).value == 0  # 0.6 is not right enough
     assert reward("<answer>B</answer>", ask()).value == 0  # no thought
     assert reward("<think>blue</think>", ask()).value == 0  # no answer
     assert reward("<think>blue <answer>B</answer></think>", ask()).value == 0  # in the thought

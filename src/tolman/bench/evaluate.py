@@ -18,7 +18,7 @@ from typing import Any
 from tolman.bench.answering import Answer, Showing, Task, answer, plan
 from tolman.bench.backends.backend import Backend
 from tolman.bench.benchmark import Benchmark, Judge, find_benchmark
-from tolman.bench.figures import Figures, compare, figures_of
+from tolman.bench.figures import Figures, compare, figures_of, strict_figures
 from tolman.bench.frames import Sampling, clip_paths
 from tolman.bench.predictions import Predictions
 from tolman.bench.score import find_rule
@@ -41,8 +41,10 @@ class Evaluation:
     settings: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Settings and figures (percent) as plain JSON values."""
-        return self.settings | self.figures.to_json()
+        """Settings and figures (percent) as plain JSON values; under `strict` the strict rule's."""
+        strict = strict_figures(self.rows, self.settings.get("benchmark", "vsibench"))
+        beside = {"strict": None if strict is None else strict.to_json()}
+        return self.settings | self.figures.to_json() | beside
 
 
 def evaluate(

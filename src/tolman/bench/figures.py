@@ -16,7 +16,7 @@ import numpy as np
 from tolman.bench.benchmark import Benchmark, find_benchmark, row_shares
 from tolman.bench.maps import MapFigures, map_figures
 from tolman.bench.rules.common import to_number
-from tolman.bench.score import counted
+from tolman.bench.score import counted, find_rule, judge_rows
 from tolman.bench.stats import (
     Constant,
     Difference,
@@ -114,6 +114,12 @@ def figures_of(rows: Sequence[Row], benchmark: str = "vsibench") -> Figures:
         guessed=sum(bool(row.get("guessed")) for row in rows),
         maps=map_figures(rows, [cluster_of(row, k) for k, row in enumerate(rows)]),
     )
+
+
+def strict_figures(rows: Sequence[Row], benchmark: str) -> Figures | None:
+    """The strict rule's figures of rows with predictions; None where it can grade no row."""
+    judged = judge_rows(rows, find_rule(benchmark, "strict").judge)
+    return figures_of(judged, benchmark) if counted(judged) else None
 
 
 def compare(

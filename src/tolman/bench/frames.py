@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tolman.questions.question import Question
 from tolman.video.clip import Clip, Span, read_clip
 from tolman.video.errors import ClipError
-from tolman.video.sample import RULES
+from tolman.video.sample import RULES, rate_indices
 
 _PART = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", re.DOTALL)
 CLIP_SOURCES = ("true", "none", "one", "shuffled", "other")
@@ -123,16 +123,22 @@ def part_of(path: str) -> tuple[str, Span | None]:
 def show(
     root: Path, path: str, sampling: Sampling, clip_source: str, seed: int, read: Reader | None = None
 ) -> Shown:
-    """The frames of one clip. read: `read_clip` where None. Raises ClipError where it cannot be read."""
+    """The frames of one clip, which may be a folder of its frames (`_from_folder`). read: `read_clip` where
+    None. Raises ClipError where it cannot be read.
+    """
     file, span = part_of(path)
-    clip = (read or read_clip)(
-        root / file,
-        frames=sampling.frames,
-        fps=sampling.fps,
-        size=sampling.size,
-        rule=sampling.rule,
-        span=span,
-    )
+    read = read or read_clip
+    if (root / file).is_dir():
+        clip = _from_folder(root / file, sampling, read)
+    else:
+        clip = read(
+            root / file,
+            frames=sampling.frames,
+            fps=sampling.fps,
+            size=sampling.size,
+            rule=sampling.rule,
+            span=span,
+        )
     rgb, times = clip.rgb_THWC, clip.times_T
     if clip_source == "one":
         middle = slice((len(times) - 1) // 2, (len(times) - 1) // 2 + 1)
@@ -141,6 +147,26 @@ def show(
         order = shuffled(len(times), _order_of(path, seed))
         return Shown(path, rgb[order], times, times[order])
     return Shown(path, rgb, times, times)
+
+
+def _from_folder(folder: Path, sampling: Sampling, read: Reader) -> Clip:
+    """Frames of a scan, of which each is a file (`*-rgb.png` where there are such, as OpenEQA extracts them;
+    else every file), in the order of their names, as if one was taken every second. Raises ClipError without
+    any, and for frames of several sizes.
+    """
+    names = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    names = [file for file in names if file.name.endswith("-rgb.png")] or names
+    if not names:
+        raise ClipError(folder, "is a folder without frames")
+    seconds = np.arange(len(names), dtype=np.float64)
+    if sampling.fps is None:
+        chosen = RULES[sampling.rule](len(names), sampling.frames or len(names))
+    else:
+        chosen = rate_indices(seconds, sampling.fps, sampling.frames)
+    rgb = [read(names[k], frames=1, size=sampling.size).rgb_THWC[0] for k in chosen]
+    if len({one.shape for one in rgb}) > 1:
+        raise ClipError(folder, "holds frames of several sizes")
+    return Clip(np.stack(rgb), seconds[chosen], folder)
 
 
 def show_images(

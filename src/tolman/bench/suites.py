@@ -125,9 +125,8 @@ def located(questions: Sequence[Question], root: Path) -> tuple[list[Question], 
 
 def _below(root: Path) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
-    for file in root.rglob("*"):
-        if file.is_file():
-            places.setdefault(file.name, []).append(file.relative_to(root).as_posix())
+    for file in root.rglob("*"):  # a folder may hold a clip's frames
+        places.setdefault(file.name, []).append(file.relative_to(root).as_posix())
     return places
 
 

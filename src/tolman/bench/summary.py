@@ -11,9 +11,7 @@ from typing import Any
 
 from tolman.bench.benchmark import Benchmark, find_benchmark
 from tolman.bench.evaluate import Evaluation
-from tolman.bench.figures import Figures, figures_of
-from tolman.bench.score import counted, find_rule, judge_rows
-from tolman.bench.verdict import Row
+from tolman.bench.figures import strict_figures
 from tolman.data.files import write_lines
 
 COLUMNS = (
@@ -22,12 +20,6 @@ COLUMNS = (
 )  # fmt: skip
 """Scores are percent. score: the benchmark's own average by the rule; strict: by ours. not read: percent of
 rows in which the rule read no answer."""
-
-
-def strict_figures(rows: Sequence[Row], benchmark: str) -> Figures | None:
-    """The strict rule's figures of rows with predictions; None where it can grade no row."""
-    judged = judge_rows(rows, find_rule(benchmark, "strict").judge)
-    return figures_of(judged, benchmark) if counted(judged) else None
 
 
 def summary_line(evaluation: Evaluation) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def opened_backend(arguments: argparse.Namespace) -> Iterator[Backend | Workers]
         from tolman.bench.backends.vllm_engine import VllmEngine
 
         sampling = shown(arguments, DEFAULT)
-        yield VllmEngine(arguments.model, sampling, _most_frames(arguments, sampling))
+        yield VllmEngine(arguments.model, sampling, most_frames(arguments, sampling))
     else:
         with _own(arguments) as backend:
             backend.sampling = shown(arguments, backend.sampling)
@@ -185,7 +185,7 @@ def shown_of(arguments: argparse.Namespace, own: Sampling, entry: Benchmark) -> 
     return replace(own, **({"frames": None} | dict(entry.sampling)))
 
 
-def _most_frames(arguments: argparse.Namespace, sampling: Sampling) -> int:
+def most_frames(arguments: argparse.Namespace, sampling: Sampling) -> int:
     """The most frames of a question in the benchmarks that are asked. Raises ValueError where nobody says."""
     from tolman.bench.benchmark import find_benchmark
     from tolman.bench.suites import suite_names

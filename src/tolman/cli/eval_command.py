@@ -20,7 +20,7 @@ from tolman.cli.shared import (
     add_json,
     positive,
     print_comparison,
-    print_figures,
+    print_evaluation,
     progress_bar,
     say,
     write_json,
@@ -274,7 +274,7 @@ def _finish(
 
     place = arguments.out / "evaluation.json"
     if earlier is None:
-        print_figures(title, evaluation.figures)
+        print_evaluation(title, evaluation)
         told = published_text(find_benchmark(evaluation.settings["benchmark"]))
         if told:
             print(told)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tolman.cli.shared import percent, print_figures, print_table, say, write_json
+from tolman.cli.shared import percent, print_evaluation, print_table, say, write_json
 
 if TYPE_CHECKING:
     from tolman.bench.audit import Audit
@@ -34,7 +34,7 @@ def run_suite(
         name = part.entry.name
         evaluation = ask(part, arguments.out / name)
         write_evaluations(arguments.out / name / "evaluation.json", {backend.name: evaluation})
-        print_figures(f"{backend.name} on {name}, {arguments.rule} rule", evaluation.figures)
+        print_evaluation(f"{backend.name} on {name}, {arguments.rule} rule", evaluation)
         lines.append(summary_line(evaluation))
         write_summary(arguments.out, title, lines)
     print_summary(title, lines)

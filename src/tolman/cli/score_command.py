@@ -12,7 +12,7 @@ from tolman.cli.shared import (
     Subparsers,
     add_command,
     add_json,
-    percent,
+    print_counts,
     print_figures,
     print_table,
     say,
@@ -21,7 +21,6 @@ from tolman.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from tolman.bench.figures import Figures
     from tolman.bench.score import Scored
     from tolman.reward.judge import CachedJudge
 
@@ -75,11 +74,10 @@ def register(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read, score, print, write."""
-    from tolman.bench.figures import figures_of
+    from tolman.bench.figures import figures_of, strict_figures
     from tolman.bench.predictions import own_benchmark, read_predictions, settings_file
     from tolman.bench.rows import read_rows, scored_row, write_rows
     from tolman.bench.score import score_rows
-    from tolman.bench.summary import strict_figures
 
     if arguments.list:
         _list()
@@ -95,10 +93,8 @@ def run(arguments: argparse.Namespace) -> None:
     figures = figures_of(scored.rows, benchmark)
     names = {"benchmark": benchmark, "rule": scored.rule}
     print_figures(f"{arguments.file.name} by the {scored.rule} rule of {benchmark}", figures)
-    print(summary(figures))
     strict = None if scored.rule == "strict" else strict_figures(rows, benchmark)
-    if strict is not None:
-        print(f"Beside it, strict: overall {percent(strict.overall)}; {summary(strict)}")
+    print_counts(figures, strict)
     agreement = agreeing(scored)
     if agreement is not None:
         print(f"{agreement[0]} of {agreement[1]} rows agree with the peer's.")
@@ -134,20 +130,6 @@ def _model(arguments: argparse.Namespace) -> CachedJudge | None:
     )
     folder = arguments.file if arguments.file.is_dir() else arguments.file.parent
     return CachedJudge(judge, judge.name, folder / "judge")
-
-
-def summary(figures: Figures) -> str:
-    """What an overall figure is taken over, in one line."""
-    parts = [
-        f"micro {percent(figures.micro)}, macro {percent(figures.macro)} over {figures.denominator} of "
-        f"{figures.total} rows",
-        f"no answer read in {percent(figures.failure_rate)} %",
-    ]
-    if figures.guessed:
-        parts.append(f"{figures.guessed} rows guessed by the published rule, counted with what a guess earns")
-    if figures.dropped:
-        parts.append(f"{figures.dropped} rows dropped by the published rule")
-    return "; ".join(parts)
 
 
 def agreeing(scored: Scored) -> tuple[int, int] | None:

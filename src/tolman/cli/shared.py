@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tolman.bench.evaluate import Evaluation
     from tolman.bench.figures import Figures
 
 Subparsers = Any
@@ -202,6 +203,36 @@ def print_figures(title: str, figures: Figures) -> None:
         print(f"{figures.ungraded} rows could not be graded and count in no average.")
     if figures.maps is not None:
         print(_maps_line(figures.to_json()["maps"]))
+
+
+def print_evaluation(title: str, evaluation: Evaluation) -> None:
+    """The table, and below it what it is taken over, with the strict rule's figures beside them."""
+    from tolman.bench.figures import strict_figures
+
+    benchmark, rule = evaluation.settings["benchmark"], evaluation.settings["rule"]
+    print_figures(title, evaluation.figures)
+    print_counts(evaluation.figures, None if rule == "strict" else strict_figures(evaluation.rows, benchmark))
+
+
+def print_counts(figures: Figures, strict: Figures | None) -> None:
+    """Both averages and what they are taken over; beside them the strict rule's, where another one scored."""
+    print(_counts(figures))
+    if strict is not None:
+        print(f"Beside it, strict: overall {percent(strict.overall)}; {_counts(strict)}")
+
+
+def _counts(figures: Figures) -> str:
+    """What an overall figure is taken over, in one line."""
+    parts = [
+        f"micro {percent(figures.micro)}, macro {percent(figures.macro)} over {figures.denominator} of "
+        f"{figures.total} rows",
+        f"no answer read in {percent(figures.failure_rate)} %",
+    ]
+    if figures.guessed:
+        parts.append(f"{figures.guessed} rows guessed by the published rule, counted with what a guess earns")
+    if figures.dropped:
+        parts.append(f"{figures.dropped} rows dropped by the published rule")
+    return "; ".join(parts)
 
 
 def _maps_line(maps: Mapping[str, Any]) -> str:

@@ -52,9 +52,16 @@ class DensePart(NamedTuple):
 
 
 class Dense:
-    """The warm-up objective; data: a folder made by `tolman data build --views`."""
+    """The warm-up objective; data: a folder made by `tolman data build --views`.
+
+    Raises ValueError for `batch.questions_per_clip`, which it would ignore.
+    """
 
     def __init__(self, recipe: Recipe, policy: Policy, corpus: Corpus) -> None:
+        if (asked := recipe.batch.questions_per_clip) != 1:
+            raise ValueError(
+                f"batch.questions_per_clip is {asked}, but objective 'dense' asks none; remove it"
+            )
         self.recipe, self.policy, self.corpus = recipe, policy, corpus
         hidden = policy.model.get_input_embeddings().weight.shape[1]
         outputs = {"shown": 2 * len(CATEGORIES), "placed": 2 * GRID + len(CATEGORIES), "where": 3 * LONGEST}

@@ -129,13 +129,18 @@ def attend_windows(
 ) -> tuple[Tensor, None]:
     """Full attention within each window: all of (1, H, T, D), window n from cu_seq_lens_q[n] to the next;
     gives (1, T, H, D).
+
+    Where the longest, which transformers finds once for all layers, says that all are as long, no layer has
+    to wait for the device to tell their lengths, and a compiled one stays whole.
     """
     if cu_seq_lens_q is None:
         return _sdpa(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    windows = [part.squeeze(0).transpose(0, 1) for part in (query, key, value)]  # (T, H, D)
+    dropout, longest = kwargs.get("dropout", 0.0), kwargs.get("max_length_q")
+    if isinstance(longest, int) and longest * (len(cu_seq_lens_q) - 1) == query.shape[2]:
+        return _attend_equal(windows, longest, scaling, dropout)[None], None
     lengths = cu_seq_lens_q.diff()
     sizes = sorted(set(lengths.tolist()))
-    windows = [part.squeeze(0).transpose(0, 1) for part in (query, key, value)]  # (T, H, D)
-    dropout = kwargs.get("dropout", 0.0)
     if len(sizes) == 1:
         return _attend_equal(windows, sizes[0], scaling, dropout)[None], None
     out = torch.empty_like(windows[2])
@@ -172,7 +177,7 @@ def _compiled_flex() -> Any:
     one row and of several, for the first length and for any.
     """
     limits = torch._dynamo.config.patch(recompile_limit=FLEX_KERNELS, fail_on_recompile_limit_hit=True)
-    return limits(torch.compile(flex_attention))  # type: ignore[no-untyped-call]
+    return limits(torch.compile(flex_attention))
 
 
 def block_mask(seen_until: Tensor, block: int = BLOCK) -> BlockMask:

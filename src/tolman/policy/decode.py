@@ -102,8 +102,8 @@ def _decode_compacting(rows: Rows) -> None:
 
 
 def _decode_in_graphs(rows: Rows) -> None:
-    """Replay one captured step. All of it on one stream, so that libraries keep their workspaces; on the rows'
-    own device, which need not be the current one: a graph captured elsewhere would be empty."""
+    """Replay one captured step. All of it on one stream, so that libraries keep their workspaces, and of the
+    rows' own device, which need not be the current one: a graph of another device's stream would be empty."""
     device = rows.uniforms.device
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))

@@ -93,7 +93,7 @@ def save_policy(
         held = policy.model.state_dict() if state is None else state
         merged = merged_weights(policy.model, held)
         weights = {name: weight.detach().to("cpu", dtype) for name, weight in merged.items()}
-        with without_adapters(policy.model):
+        with without_adapters(policy.model), _generation_as_it_is(policy.model, part):
             policy.model.save_pretrained(part, state_dict=weights)
         if adapter_weights(policy.model):
             save_adapters(policy.model, part / "adapter")
@@ -107,6 +107,25 @@ def save_policy(
             _write_json(part / name, content)
         settings = {"frames": policy.frames, "frame_size": list(policy.frame_size)}
         _write_json(part / _SETTINGS, settings)
+
+
+@contextmanager
+def _generation_as_it_is(model: Any, part: Path) -> Iterator[None]:
+    """Write the model's generation settings unchecked where it is saved in the block.
+
+    transformers 5.19 refuses to save what it has loaded itself where flags contradict each other (a
+    temperature without sampling, as published checkpoints have it), 5.23 does not. That would be at the end
+    of a run of days.
+    """
+    import transformers
+
+    settings: Any = transformers.GenerationConfig
+    own, model.generation_config = model.generation_config, settings()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+    own.to_json_file(part / "generation_config.json", use_diff=True)
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 COLDEST = 1e-6
 """Lowest temperature but 0: below it logits over temperature need not be float32 numbers."""
 

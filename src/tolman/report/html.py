@@ -43,8 +43,8 @@ def join(parts: Sequence[object]) -> Html:
 def table(head: Sequence[object], rows: Sequence[Sequence[object]], kind: str) -> Html:
     """A table whose first column names the row.
 
-    kind: `results` (figures aligned to the right, the last row a total) or `reasons` (the last column is
-    prose).
+    kind: `results` (figures aligned to the right, the last row a total), `counts` (the same without a total)
+    or `reasons` (the last column is prose).
     """
     top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
     lines = [

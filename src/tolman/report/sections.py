@@ -64,6 +64,7 @@ def results(run: RunFiles) -> Html:
             tag("h2", "Results"),
             tag("p", *notes, class_="note"),
             table(head, rows, "results"),
+            counts(evaluations),
             tag(
                 "p",
                 "Percent, with the standard error clustered by clip. Chance is a uniform guess among the "
@@ -74,6 +75,26 @@ def results(run: RunFiles) -> Html:
             ),
         ]
     )
+
+
+def counts(evaluations: dict[str, Row]) -> Html:
+    """What each overall figure is taken over, by the rule that scored and by the strict one."""
+    lines = []
+    for name, each in evaluations.items():
+        ways = {each.get("rule", "?"): each, "strict": each.get("strict")}
+        for rule, found in ways.items():
+            if found is not None and "micro" in found:
+                lines.append([f"{name}, {rule}", *_counted(found)])
+    if not lines:
+        return Html("")
+    head = ["scored by", "overall", "macro", "micro", "counted", "of", "not read, %", "guessed", "dropped"]
+    return table(head, lines, "counts")
+
+
+def _counted(found: Row) -> list[object]:
+    shares = [figure(found[name]) for name in ("overall", "macro", "micro")]
+    told = [found[name] for name in ("denominator", "total", "guessed", "dropped")]
+    return [*shares, *told[:2], figure(found["failure_rate"]), *told[2:]]
 
 
 def _evaluation_note(name: str, each: Row) -> str:

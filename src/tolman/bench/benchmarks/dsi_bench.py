@@ -19,9 +19,9 @@ _BEFORE = (
 def _read(number: int, row: Mapping[str, Any]) -> Question:
     options = re.split(r"\s*[A-D][.)]\s*", row["options"])[1:]
     return question(
-        "dsi_bench", number, row["question"], row["GT"], options=options,
+        "dsi_bench", f"{row['_file']}/{number}", row["question"], row["GT"], options=options,
         clip=f"videos/{row['_file']}/{row['relative_path']}",
-        kind=row["cate"], extra={"aug": row["_file"]},
+        kind=row["cate"], extra={"aug": row["_file"], "group": number},
     )  # fmt: skip
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tolman.bench.asking import SEE_SOURCE, ask, question
+from tolman.bench.asking import SEE_SOURCE, question
 from tolman.bench.benchmark import Benchmark, Rule
 from tolman.bench.rules import averages, spatialscore
 from tolman.questions.question import Question
-
-_BEFORE = "**Answer concisely with a single word, number, or option (e.g., yes, no, 5, 2.2, A).**"
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -31,7 +29,7 @@ BENCHMARKS = [
         name="spatialscore", title="SpatialScore", citation="Wu et al., SpatialScore, arXiv 2505.17012",
         licence=SEE_SOURCE, source="haoningwu/SpatialScore",
         files=("SpatialScore.json", "SpatialScore.parquet"), clips="images of the twelve", read=_read,
-        prompt=ask(_BEFORE, ""), frames="all images of a question", max_new_tokens=1024, kind=_kind,
+        prompt=spatialscore.prompt, frames="all images of a question", max_new_tokens=1024, kind=_kind,
         rules={
             "official": Rule(spatialscore.official, averages.micro("source", "question_type"),
                 "down to any letter of the text"),

@@ -98,10 +98,13 @@ def cv_bench(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def dsi_bench(rows: Sequence[Row]) -> dict[str, float]:
-    """DSI-Bench: over samples, and over groups of a question's four variants with at least n right."""
+    """DSI-Bench: over samples, and over groups of a question's four variants (those of one `group`, or of one
+    `id` where rows have none) with at least n right.
+    """
     groups: dict[str, int] = {}
     for row in rows:
-        groups[str(row["id"])] = groups.get(str(row["id"]), 0) + int(row["score"] == 1)
+        name = str(row.get("group", row["id"]))
+        groups[name] = groups.get(name, 0) + int(row["score"] == 1)
     shares = {
         f"group_wise_{n}": 100 * sum(right >= n for right in groups.values()) / len(groups)
         for n in (1, 2, 3, 4)

@@ -8,6 +8,7 @@ import re
 
 from tolman.bench.rules.common import share_within, to_number
 from tolman.bench.verdict import Row, Verdict, text_of, truth_of
+from tolman.questions.question import Question
 from tolman.reward.numbers import ONES
 
 _TAGS = re.compile(r"</?(?:CONCLUSION|conclusion|ANSWER|answer|ASSISTANT|assistant)>")
@@ -49,6 +50,32 @@ _CENTIMETRES = {
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 100.0),
 }  # fmt: skip
 _TOLERANCE = 2.0
+_LETTERED = ("cvbench", "MMIU", "BLINK", "3DSRBench", "MMVP")
+_MEASURED = ("QSpatialBench-Plus", "QSpatialBench-ScanNet")
+_LETTER = (
+    "**Please select the most appropriate answer from options (A), (B), (C), (D), (E), or (F).**\n"
+    "**Respond ONLY with the letter and its parentheses, for example: (A)**"
+)
+_CONCISE = "**Answer concisely with a single word, number, or option (e.g., yes, no, 5, 2.2, A).**"
+_MEASURE = (
+    "You will be provided with a question and a 2D image. The question involves measuring the precise "
+    "distance in 3D space through a 2D image. You will answer the question by providing a numeric answer "
+    "consisting of a scalar and a distance unit in the format of **\\scalar{scalar} "
+    "\\distance_unit{distance unit}** at the end of your response.\nLet's think step by step and start by "
+    "finding good reference objects or object parts in the image."
+)
+
+
+def prompt(question: Question) -> str:
+    """The authors' words, which go by the benchmark that a question is from."""
+    source = str(question.extra.get("source", ""))
+    if source in _LETTERED:
+        before = _LETTER
+    elif source in _MEASURED or (source == "VGBench" and question.question_type == "open-ended"):
+        before = _MEASURE
+    else:
+        before = _CONCISE
+    return f"{before}\n\nQuestion: {question.problem}"
 
 
 def official(row: Row) -> Verdict:

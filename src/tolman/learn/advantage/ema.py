@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tolman.learn.advantage.base import Advantage, Floats, RewardedGroup
-from tolman.learn.advantage.group import group_mean, group_mean_std
+from tolman.learn.advantage.group import group_mean_std
+from tolman.learn.advantage.mean import group_mean
 from tolman.learn.config import knob
 
 

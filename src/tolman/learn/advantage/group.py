@@ -11,6 +11,8 @@ from tolman.learn.advantage.base import Floats, PerGroup, RewardedGroup
 from tolman.learn.advantage.mean import group_mean
 from tolman.learn.config import knob
 
+_ROUNDING = 1e-12  # of the largest reward: no spread, but what the mean leaves over
+
 
 def group_mean_std(rewards_G: npt.ArrayLike, eps: float = 1e-4, ddof: int = 1) -> Floats:
     """(r - mean) / (std + eps) over one group (GRPO, arXiv 2402.03300).
@@ -24,8 +26,11 @@ def group_mean_std(rewards_G: npt.ArrayLike, eps: float = 1e-4, ddof: int = 1) -
     if graded.size < 2:
         return centred_G
     std = float(np.sqrt(np.square(graded).sum() / (graded.size - ddof)))
-    if std + eps == 0:  # equal rewards and no epsilon: nobody is better than anybody
-        return centred_G
+    largest = float(np.nanmax(np.abs(np.asarray(rewards_G, dtype=np.float64))))
+    if (
+        std <= _ROUNDING * largest
+    ):  # equal rewards: nobody is better than anybody, whatever the mean's last bit
+        return centred_G * 0.0
     scaled_G: Floats = centred_G / (std + eps)
     return scaled_G
 
