@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from learn_world import rl_table, tiny_policy, write_dataset
+from learn_world import digits, rl_table, tiny_policy, write_dataset
 from tolman.learn.batching import flat_log_probs, tree_scores_of
 from tolman.learn.corpus import load_corpus
 from tolman.learn.recipe import parse_recipe
-from tolman.learn.rl import Rl
+from tolman.learn.rl import Rl, RlPart
 from tolman.learn.rollout import Rollout, rollout_metrics
 from tolman.policy.generate import Sample
 from tolman.questions.question import Question
-from tolman.reward.compose import Grading
+from tolman.reward.compose import Composed, Grading, Part
+from tolman.reward.graded import Graded
 
 
 def rollout(*samples: Sample) -> Rollout:
@@ -70,7 +72,8 @@ def test_the_loss_path_computes_what_was_sampled(tmp_path: Path, options: dict[s
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(3)  # far from uniform
-    batch = Rl(recipe, policy, load_corpus(recipe.data)).batch(0)
+    objective = Rl(recipe, policy, load_corpus(recipe.data))
+    batch = objective.batch(0)
     clips = [clip for part in batch.parts for clip in part.clips]
     assert sum(len(clip.completion_nodes) for clip in clips) == len(batch.rows)  # the KL term wants all
     with torch.no_grad():
@@ -78,3 +81,32 @@ def test_the_loss_path_computes_what_was_sampled(tmp_path: Path, options: dict[s
     truncation = batch.metrics.get("truncation", 0.0)
     assert (truncation > 0.05) == ("temperature" not in options or "top_k" in options)
     assert float(log_probs.mean()) == pytest.approx(-batch.metrics["entropy"] - truncation, abs=1e-4)
+    assert gap_of(objective, batch.parts) < 1e-4
+
+
+def gap_of(objective: Rl, parts: Sequence[RlPart]) -> float:
+    """The metric of a whole update."""
+    return sum(objective.loss(part).metrics["sampling_gap"] for part in parts)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.04])
+def test_the_gap_is_a_mean_over_what_is_trained(tmp_path: Path, beta: float) -> None:
+    table = rl_table(write_dataset(tmp_path / "data"), tmp_path)
+    table["loss"] |= {"beta": beta, "clamp": 10.0 * (beta > 0)}
+    table["batch"] = {"clips": 3, "questions_per_clip": 2, "micro_clips": 1}
+    recipe = parse_recipe(table)
+    objective = Rl(recipe, tiny_policy(), load_corpus(recipe.data))
+    objective.composed = Composed([Part("digits", digits_of_some)])
+    batch = objective.batch(0)
+    trained = [length for part in batch.parts for clip in part.clips for length in clip.lengths]
+    assert (len(trained) < len(batch.rows)) == (beta == 0)  # without a KL term some groups have no signal
+    assert gap_of(objective, batch.parts) < 1e-4
+    shifted = batch.parts[0].clips[0].sampled[0]
+    assert shifted is not None
+    shifted += 0.5
+    assert gap_of(objective, batch.parts) == pytest.approx(0.5 * trained[0] / sum(trained), abs=1e-4)
+
+
+def digits_of_some(completion: str, question: Question) -> Graded:
+    """`digits` for the first question of each clip, else the same for all."""
+    return digits(completion, question) if question.problem_id.endswith("-0") else Graded(1.0, "")

@@ -86,7 +86,7 @@ def test_ratios_are_taken_against_the_sampling_policy(data: Path, tmp_path: Path
     old = frozen_log_probs(policy, part.clips)
     # before anything has moved, the gradient is the on-policy one
     gradients = []
-    for at_start in (part, RlPart(part.clips, part.count)):
+    for at_start in (part, RlPart(part.clips, part.count, part.hung)):
         policy.model.zero_grad()
         rl.loss(at_start).loss.backward()
         gradients.append([weight.grad.clone() for weight in policy.model.parameters()])

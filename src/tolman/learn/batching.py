@@ -41,7 +41,8 @@ class ClipTree:
 
     prompts[q]: of question q. question_nodes[q]: its node. completion_nodes: nodes of completions in the
     order they were added; lengths: their tokens; advantages: of each of those tokens, in supervised learning
-    their weights; groups: the question each completion answers. mirrored: whether the frames are flipped left
+    their weights; groups: the question each completion answers; sampled: of each completion's tokens the
+    log-probability at sampling, None where it was not sampled. mirrored: whether the frames are flipped left
     to right. place: the clip's number among those that all processes read together.
     """
 
@@ -54,6 +55,7 @@ class ClipTree:
     lengths: list[int] = field(default_factory=list)
     advantages: list[list[float]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    sampled: list[Tensor | None] = field(default_factory=list)
     mirrored: bool = False
     place: int = 0
 
@@ -63,6 +65,7 @@ class ClipTree:
         token_ids: Sequence[int],
         advantages: Sequence[float] = (),
         parent: int | None = None,
+        sampled: Tensor | None = None,
     ) -> int:
         """Hang a completion below question number `question`, or below node `parent`; returns its node."""
         node = self.tree.add(token_ids, self.question_nodes[question] if parent is None else parent)
@@ -70,6 +73,7 @@ class ClipTree:
         self.lengths.append(len(token_ids))
         self.advantages.append(list(advantages))
         self.groups.append(question)
+        self.sampled.append(sampled)
         return node
 
     def bare(self) -> ClipTree:

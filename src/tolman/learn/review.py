@@ -245,7 +245,7 @@ class Review(Rl):
         value, reason = self.accuracy.grade(sample.alone, question)
         return Graded(value, f"{reason}; the part alone was answered with {sample.alone!r}")
 
-    def _lengths(self, sample: Sample) -> list[int]:
+    def _hung(self, sample: Sample) -> list[int]:
         assert isinstance(sample, Reviewed)
         rest = len(sample.token_ids) - sample.first
         return [sample.first] if sample.segment is None else [sample.first, rest]
@@ -254,11 +254,12 @@ class Review(Rl):
         """Both completions, the second below what was said and shown in between."""
         assert isinstance(sample, Reviewed)
         cut = sample.first
-        node = clip.add_completion(question, sample.token_ids[:cut], advantages[:cut])
+        ids, sampled = sample.token_ids, sample.as_trained
+        node = clip.add_completion(question, ids[:cut], advantages[:cut], sampled=sampled[:cut])
         if sample.segment is not None:
             part = self._part(clip, sample.segment)
             between = clip.tree.add(self._turn(clip.questions[question], part), node, clip=part)
-            clip.add_completion(question, sample.token_ids[cut:], advantages[cut:], parent=between)
+            clip.add_completion(question, ids[cut:], advantages[cut:], between, sampled[cut:])
 
 
 def join(look: Look, second: Sample | None = None, alone: str = "") -> Reviewed:

@@ -78,12 +78,14 @@ class Redrawn(NamedTuple):
 class RlPart:
     """Trees with the trained completions as leaves and the counts of the whole update.
 
+    hung: tokens of all the update's trees, less than counted ones where groups without a signal are left out.
     fixed: computed before the first update where there are several or a loss wants the group's distributions;
     None where the one update computes it.
     """
 
     clips: list[ClipTree]
     count: BatchCount
+    hung: int
     fixed: Fixed | None = None
 
 
@@ -191,22 +193,16 @@ class Rl:
         self, clips: list[ClipTree], rollouts: list[list[Rollout]], counted: list[list[Rollout]]
     ) -> Iterator[RlPart]:
         """Parts of one update, counted over all its graded completions."""
-        lengths = [
-            length
-            for group in counted
-            for rollout in group
-            if not rollout.dropped
-            for sample, graded in zip(rollout.samples, rollout.graded_mask_G, strict=True)
-            if graded
-            for length in self._lengths(sample)
-        ]
+        kept = [rollout for group in counted for rollout in group if not rollout.dropped]
+        lengths = [length for rollout in kept for length in self._lengths(rollout)]
+        hung = sum(length for rollout in kept if self._moves(rollout) for length in self._lengths(rollout))
         count = BatchCount(len(lengths), sum(lengths), self.sampling.max_new_tokens)
         for part in split(self._grow(clips, rollouts), self.recipe.batch.micro_clips):
             fixed = None
             if self.sampling.updates > 1 or LOSSES[self.loss_config.name].divergence:
                 with precision(self.recipe, self.policy):
                     fixed = self._fix(part, on_policy=self.sampling.updates == 1)
-            yield RlPart(part, count, fixed)
+            yield RlPart(part, count, hung, fixed)
 
     def _grade(self, clips: Sequence[ClipTree], step: int, attempt: str = "") -> list[list[GradedGroup]]:
         """Per clip, of all processes, and per question: a graded group. attempt: tells the random streams of
@@ -273,20 +269,29 @@ class Rl:
         """
         for clip, groups in zip(clips, rollouts, strict=True):
             for index, rollout in enumerate(groups):
-                if rollout.dropped or (not rollout.signal and not self.loss_config.beta):
+                if not self._moves(rollout):
                     continue
                 for g, sample in enumerate(rollout.samples):
                     if rollout.graded_mask_G[g]:
                         self._hang(clip, index, sample, rollout.token_advantages(g))
         return [clip for clip in clips if clip.completion_nodes]
 
-    def _lengths(self, sample: Sample) -> list[int]:
-        """Tokens of each completion that `_hang` makes of it."""
+    def _moves(self, rollout: Rollout) -> bool:
+        """Whether anything of a group is trained on."""
+        return not rollout.dropped and (rollout.signal or self.loss_config.beta > 0)
+
+    def _lengths(self, rollout: Rollout) -> list[int]:
+        """Tokens of each completion that `_hang` makes of a group's graded samples."""
+        graded = zip(rollout.samples, rollout.graded_mask_G, strict=True)
+        return [length for sample, is_graded in graded if is_graded for length in self._hung(sample)]
+
+    def _hung(self, sample: Sample) -> list[int]:
+        """The same of one sample."""
         return [len(sample.token_ids)]
 
     def _hang(self, clip: ClipTree, question: int, sample: Sample, advantages: Sequence[float]) -> None:
         """Hang one completion below its question."""
-        clip.add_completion(question, sample.token_ids, advantages)
+        clip.add_completion(question, sample.token_ids, advantages, sampled=sample.as_trained)
 
     def loss(self, part: RlPart) -> LossOutput:
         """The part's share of the loss."""
@@ -295,10 +300,11 @@ class Rl:
         fixed = part.fixed or self._fix(part.clips, on_policy=True)
         lengths = [length for clip in part.clips for length in clip.lengths]
         advantages = [value for clip in part.clips for tokens in clip.advantages for value in tokens]
+        old_N = log_probs_N.detach() if fixed.log_probs_old_N is None else fixed.log_probs_old_N
         terms = self.loss_function(
             Tokens(
                 log_probs_N,
-                log_probs_N.detach() if fixed.log_probs_old_N is None else fixed.log_probs_old_N,
+                old_N,
                 torch.tensor(advantages).to(log_probs_N),
                 divisors(lengths, config.normalise, part.count).to(log_probs_N),
                 lengths,
@@ -307,7 +313,8 @@ class Rl:
                 fixed.divergence_N,
             )
         )
-        metrics = {"loss": float(terms.loss.detach()), "policy_loss": terms.policy}
+        gap = float((old_N - sampled_log_probs(part.clips).to(old_N)).abs().sum()) / part.hung
+        metrics = {"loss": float(terms.loss.detach()), "policy_loss": terms.policy, "sampling_gap": gap}
         if config.beta:
             metrics["kl"] = terms.kl
         if any(config.clip) or config.dual_clip:
@@ -323,6 +330,11 @@ class Rl:
             None if self.reference is None else self.reference.log_probs(*given),
             group_divergence(self.policy, *given) if LOSSES[self.loss_config.name].divergence else None,
         )
+
+
+def sampled_log_probs(clips: Sequence[ClipTree]) -> Tensor:
+    """(N,) of the trees' completions, each token's log-probability as it was sampled."""
+    return torch.cat([sampled for clip in clips for sampled in clip.sampled if sampled is not None])
 
 
 def group_numbers(clips: Sequence[ClipTree]) -> list[int]:

@@ -36,6 +36,11 @@ class Sample:
     finished: bool
     full_log_probs: Tensor | None = None
 
+    @property
+    def as_trained(self) -> Tensor:
+        """(T,) log-probabilities that a loss compares with: before top-k and top-p."""
+        return self.log_probs if self.full_log_probs is None else self.full_log_probs
+
 
 @torch.no_grad()
 def generate(
