@@ -73,7 +73,9 @@ def table(data: Path, out: Path, objective: str, steps: int, tokens: int) -> dic
     recipe["batch"] = {"clips": 1}
     recipe["model"] |= {"train": "text"}  # as `tolman quickstart` does: the tower's features are kept
     if objective == "rl":
-        REWARDS["digits"] = lambda: learn_world.digits  # one that differs from sample to sample from the start
+        REWARDS["digits"] = lambda: (
+            learn_world.digits
+        )  # one that differs from sample to sample from the start
         recipe["rewards"] = [{"name": "digits"}]
         recipe["sampling"] = {"group": 4, "max_new_tokens": tokens}
     return recipe

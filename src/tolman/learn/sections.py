@@ -62,7 +62,8 @@ class Model:
     """Type the weights are held and trained in; bfloat16 is updated with stochastic rounding."""
     mixed: bool = knob(False)
     """Matrix products of the loss in bfloat16, weights and optimiser in `dtype` (quick where the hardware has
-    bfloat16: GPUs, CPUs with AVX512-BF16). Sampling stays in `dtype`."""
+    bfloat16: GPUs, CPUs with AVX512-BF16). Sampling stays in `dtype`; `sampling_gap` in metrics.jsonl says
+    how far that is from what the loss sees."""
     train: str = knob("all", choices=TRAINABLE)
     """Which weights learn: everything, the language model, the vision tower, or language model and merger."""
     lora_rank: int = knob(0, low=0)
