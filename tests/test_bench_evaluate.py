@@ -33,6 +33,7 @@ from tolman.policy.prompt import Prompt
 from tolman.questions.question import Question
 from tolman.video.clip import read_clip
 from tolman.video.encode import write_clip
+from tolman.video.patches import QWEN2_5_VL, QWEN3_VL
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +408,9 @@ def test_shuffled_is_never_the_true_order() -> None:
         (Sampling(frames=2, rule="middle"), [1.0, 4.0], [112, 168]),  # 11 / 4 and 3 · 11 / 4 = 2.75, 8.25
         (Sampling(None, fps=1.0), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [112, 168]),
         (Sampling(3, fps=1.0, size=(28, 56)), [0.0, 2.5, 5.0], [28, 56]),
+        # half of 112 x 168 pixels: 79.2 x 118.8, rounded down to multiples of 28
+        (Sampling(2, bounds=replace(QWEN2_5_VL, min_pixels=1, max_pixels=9408)), [0.0, 5.0], [56, 112]),
+        (Sampling(2, bounds=replace(QWEN2_5_VL, min_pixels=1), max_pixels=9408), [0.0, 5.0], [56, 112]),
     ],
 )
 def test_frames_are_explicit_and_recorded(
@@ -434,6 +438,7 @@ def test_frames_are_explicit_and_recorded(
         ({"frames": None}, "how many frames"),
         ({"frames": 0}, "must be above 0"),
         ({"frames": 2, "fps": -1.0}, "must be above 0"),
+        ({"frames": 2, "max_pixels": 0}, "must be above 0"),
         ({"frames": 2, "rule": "best"}, "unknown sampling rule 'best'; known: uniform, interior, middle"),
         ({"frames": 2, "fps": 1.0, "rule": "middle"}, "give no fps"),
     ],
@@ -441,6 +446,26 @@ def test_frames_are_explicit_and_recorded(
 def test_samplings_out_of_range(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**arguments)
+
+
+def test_a_size_is_made_of_the_aspect_and_the_bounds() -> None:
+    assert Sampling(2, max_pixels=5000).fit(2, 100, 200) == (50, 100)
+    assert Sampling(2, max_pixels=20_001).fit(2, 100, 200) == (100, 200)  # never larger than the file's
+    assert Sampling(2, bounds=QWEN2_5_VL).fit(2, 480, 640) == (476, 644)  # 307,200 is within its bounds
+    assert Sampling(2, bounds=QWEN2_5_VL).fit(2, 1080, 1920) == (560, 1008)  # 581.9 x 1034.6 of 602,112
+    assert Sampling(2, size=(56, 84), bounds=QWEN2_5_VL).fit(2, 480, 640) == (56, 84)
+    whole = Sampling(32, bounds=QWEN3_VL)  # its bounds are the whole clip's
+    assert whole.fit(32, 480, 640) == QWEN3_VL.frame_size(32, 480, 640)
+    half = replace(QWEN3_VL, max_pixels=QWEN3_VL.max_pixels // 2)
+    of_a_frame = half.max_pixels // 32
+    assert replace(whole, max_pixels=of_a_frame).fit(32, 480, 640) == half.frame_size(32, 480, 640)
+    assert half.frame_size(32, 480, 640) != QWEN3_VL.frame_size(32, 480, 640)
+
+
+def test_a_clip_without_a_possible_size_is_a_recorded_row(policy: Policy, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", np.full((2, 2, 602, 3), 99, np.uint8), 2.0)
+    found = run(policy, [ask(1, "a")], tmp_path, sampling=Sampling(2, bounds=QWEN2_5_VL))
+    assert "aspect ratio above 200" in found.rows[0]["reason"]
 
 
 class Waiting:

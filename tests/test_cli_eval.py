@@ -19,6 +19,7 @@ from tolman.bench.frames import Sampling
 from tolman.cli.backends import most_frames, shown_of
 from tolman.cli.main import main
 from tolman.policy.load import save_policy
+from tolman.video.patches import QWEN2_5_VL
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +132,22 @@ def test_a_model_behind_a_server(place: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_clips_are_shown_with_the_benchmarks_frames_unless_something_is_said() -> None:
-    own = Sampling(8, size=(56, 56))
-    said = Namespace(frames=None, fps=None, sampling=None, scenes=None, benchmark="mvbench,ovobench")
-    assert shown_of(said, own, find_benchmark("mvbench")) == replace(own, frames=16, rule="middle")
-    assert shown_of(said, own, find_benchmark("dsi_bench")) == replace(own, frames=None, fps=5.0)
-    assert shown_of(said, own, find_benchmark("videomme")) == own  # its authors leave it to the model
+    own = Sampling(8, size=(56, 56), bounds=QWEN2_5_VL)
+    said = Namespace(
+        frames=None, fps=None, sampling=None, resolution=None, scenes=None, benchmark="mvbench,ovobench"
+    )
+    kept = replace(own, size=None)  # the clip's aspect, within the tower's bounds
+    assert shown_of(said, own, find_benchmark("mvbench")) == replace(kept, frames=16, rule="middle")
+    assert shown_of(said, own, find_benchmark("dsi_bench")) == replace(kept, frames=None, fps=5.0)
+    assert shown_of(said, own, find_benchmark("videomme")) == kept  # its authors leave it to the model
+    assert shown_of(said, own, find_benchmark("stibench")) == replace(kept, frames=30, max_pixels=360 * 420)
     assert most_frames(said, own) == 64
     more = Namespace(**vars(said) | {"frames": 9})
-    assert shown_of(more, own, find_benchmark("mvbench")) == own
+    assert shown_of(more, own, find_benchmark("mvbench")) == kept
+    sized = Namespace(**vars(said) | {"resolution": (28, 56)})
+    assert shown_of(sized, own, find_benchmark("videomme")) == replace(own, size=(28, 56))
+    filmed = Namespace(**vars(said) | {"scenes": "scenes.json"})
+    assert shown_of(filmed, own, find_benchmark("vsibench")) == own
     with pytest.raises(ValueError, match="frames by rate needs --frames N too"):
         most_frames(Namespace(**vars(said) | {"benchmark": "dsi_bench"}), own)
 

@@ -95,7 +95,7 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "frames": shown.frames,
         "fps": shown.fps,
-        "resolution": shown.size,
+        "resolution": shown.resolution,
         "sampling": shown.rule,
         "seed": seed,
     }

@@ -7,10 +7,11 @@ teach it. Several images are treated as frames are.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from tolman.questions.question import Question
 from tolman.video.clip import Clip, Span, read_clip
 from tolman.video.errors import ClipError
+from tolman.video.patches import PatchSpec
 from tolman.video.sample import RULES, rate_indices
 
 _PART = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", re.DOTALL)
@@ -33,9 +35,10 @@ class Sampling:
 
     frames: this many, by `rule` of `tolman.video.sample.RULES`. fps: the frames shown every 1/fps seconds, of
     which `frames` (where given) is the most. size: (height, width) in pixels that frames are resized to,
-    whatever their aspect; None keeps the file's. image_size: the same of images, which otherwise keep their
-    aspect (and are resized within the model's own bounds). Raises ValueError for values out of range, without
-    both frames and fps, and for another rule than `uniform` beside fps.
+    whatever their aspect; None keeps the aspect, and the file's size but for `bounds`, a tower's (its
+    `frame_size`), and `max_pixels`, the most of a frame. image_size: the same of images, which otherwise keep
+    their aspect (and are resized within the model's own bounds). Raises ValueError for values out of range,
+    without both frames and fps, and for another rule than `uniform` beside fps.
     """
 
     frames: int | None
@@ -43,6 +46,8 @@ class Sampling:
     size: tuple[int, int] | None = None
     rule: str = "uniform"
     image_size: tuple[int, int] | None = None
+    bounds: PatchSpec | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if self.frames is None and self.fps is None:
@@ -53,6 +58,33 @@ class Sampling:
             raise ValueError(f"sampling rule {self.rule!r} says which of a number of frames; give no fps")
         if (self.frames is not None and self.frames < 1) or (self.fps is not None and not self.fps > 0):
             raise ValueError(f"frames and fps must be above 0, got {self.frames} and {self.fps}")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ValueError(f"max_pixels must be above 0, got {self.max_pixels}")
+
+    @property
+    def resolution(self) -> tuple[int, int] | dict[str, int] | None:
+        """What a run writes down: the size, or what frames are kept within, or None for the file's own."""
+        if self.size is not None:
+            return self.size
+        kept = {"max_pixels": self.max_pixels} if self.max_pixels is not None else {}
+        if self.bounds is not None:
+            tower = self.bounds
+            kept |= {"tower_min_pixels": tower.min_pixels, "tower_max_pixels": tower.max_pixels}
+        return kept or None
+
+    def fit(self, frames: int, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a clip's frames are shown with. Raises ValueError as `bounds.frame_size`."""
+        if self.size is not None:
+            return self.size
+        if self.bounds is None:
+            scale = min(1.0, math.sqrt((self.max_pixels or height * width) / (height * width)))
+            return max(1, int(height * scale)), max(1, int(width * scale))
+        tower = self.bounds
+        if self.max_pixels is not None:
+            most = self.max_pixels * (max(frames, tower.temporal) if tower.per_clip else 1)
+            least, most = min(tower.min_pixels, most), min(tower.max_pixels, most)
+            tower = replace(tower, min_pixels=least, max_pixels=most)
+        return tower.frame_size(frames, height, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +167,7 @@ def show(
             root / file,
             frames=sampling.frames,
             fps=sampling.fps,
-            size=sampling.size,
+            size=None if sampling.resolution is None else sampling.fit,
             rule=sampling.rule,
             span=span,
         )
@@ -163,7 +195,12 @@ def _from_folder(folder: Path, sampling: Sampling, read: Reader) -> Clip:
         chosen = RULES[sampling.rule](len(names), sampling.frames or len(names))
     else:
         chosen = rate_indices(seconds, sampling.fps, sampling.frames)
-    rgb = [read(names[k], frames=1, size=sampling.size).rgb_THWC[0] for k in chosen]
+
+    def fit(_: int, height: int, width: int) -> tuple[int, int]:
+        return sampling.fit(len(chosen), height, width)
+
+    size = None if sampling.resolution is None else fit
+    rgb = [read(names[k], frames=1, size=size).rgb_THWC[0] for k in chosen]
     if len({one.shape for one in rgb}) > 1:
         raise ClipError(folder, "holds frames of several sizes")
     return Clip(np.stack(rgb), seconds[chosen], folder)

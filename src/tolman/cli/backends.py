@@ -67,8 +67,8 @@ def add_shown(parser: argparse.ArgumentParser) -> None:
         "--resolution",
         type=frame_size,
         metavar="HxW",
-        help="height and width that frames are shown with (default: the model's own; a server: the clip's; "
-        "images keep their aspect)",
+        help="height and width that frames are shown with (default: what a policy of ours was trained with; "
+        "with a benchmark's own words the clip's aspect, within the model's bounds; a server: the clip's)",
     )
     parser.add_argument(
         "--sampling",
@@ -176,13 +176,17 @@ def shown(arguments: argparse.Namespace, own: Sampling) -> Sampling:
 
 
 def shown_of(arguments: argparse.Namespace, own: Sampling, entry: Benchmark) -> Sampling:
-    """What a benchmark's clips are shown with where its own words ask: as its authors have it, unless the
-    command line says something of it.
+    """What a benchmark's clips are shown with where its own words ask: as its authors have it, at the clip's
+    own aspect within the model's bounds, unless the command line says something of it or films them.
     """
-    said = (arguments.frames, arguments.fps, arguments.sampling, arguments.scenes)
-    if not entry.sampling or any(one is not None for one in said):
+    if arguments.scenes is not None:
         return own
-    return replace(own, **({"frames": None} | dict(entry.sampling)))
+    authors = dict(entry.sampling)
+    own = replace(own, size=arguments.resolution, max_pixels=authors.pop("max_pixels", None))
+    said = (arguments.frames, arguments.fps, arguments.sampling)
+    if not authors or any(one is not None for one in said):
+        return own
+    return replace(own, **({"frames": None} | authors))
 
 
 def most_frames(arguments: argparse.Namespace, sampling: Sampling) -> int:

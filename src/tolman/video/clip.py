@@ -8,6 +8,7 @@ nothing refers to and nobody asked for are not decoded (H.264 and HEVC).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,10 +23,22 @@ from tolman.video.errors import ClipError
 from tolman.video.sample import RULES, Indices, rate_indices
 from tolman.video.table import Table, opened, read_table
 
-__all__ = ["MAX_BYTES", "Clip", "ClipError", "Gathered", "Span", "check_arguments", "decode", "read_clip"]
+__all__ = [
+    "MAX_BYTES",
+    "Clip",
+    "ClipError",
+    "Gathered",
+    "Size",
+    "Span",
+    "check_arguments",
+    "decode",
+    "read_clip",
+]
 
 MAX_BYTES = 4 << 30
 Span = tuple[float, float]
+Size = tuple[int, int] | Callable[[int, int, int], tuple[int, int]]
+"""(height, width) in pixels, or what makes it of the number of frames and their own height and width."""
 _SKIPS = frozenset({"h264", "hevc"})
 
 
@@ -42,7 +55,7 @@ def read_clip(
     path: str | Path,
     frames: int | None = None,
     fps: float | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     rule: str = "uniform",
     span: Span | None = None,
 ) -> Clip:
@@ -52,9 +65,10 @@ def read_clip(
     a video that has fewer gives all. fps: the frames shown every 1/fps seconds (`rate_indices`), where
     `frames` then is the most to take. Neither: all. span: (start, end) in seconds after the file's first
     frame; only the frames shown at some time between them are there to be taken, and times stay those of the
-    file. size: (height, width) in pixels to resize to, as Qwen's processors would (`resize`), after decoding:
-    the decoder's own resizing differs from theirs. Rotation metadata of 90, 180 and 270 degrees is applied
-    before. Pixels are taken as stored: sample aspect ratio and interlacing are ignored.
+    file. size: what to resize to, as Qwen's processors would (`resize`), after decoding: the decoder's own
+    resizing differs from theirs; a function is asked once, of the first frame. Rotation metadata of 90, 180
+    and 270 degrees is applied before. Pixels are taken as stored: sample aspect ratio and interlacing are
+    ignored.
 
     Raises ClipError naming path and reason for a file that is missing, empty, a folder, not a video,
     without video stream, without frames, truncated, damaged where frames were asked for, rotated by another
@@ -83,7 +97,7 @@ class Receiver(Protocol):
 class Gathered:
     """A receiver that makes a `Clip`, frames resized to `size` where it is given."""
 
-    def __init__(self, path: Path, size: tuple[int, int] | None) -> None:
+    def __init__(self, path: Path, size: Size | None) -> None:
         self.path, self.size = path, size
         self._times_T = np.zeros(0)
         self._rgb_THWC: npt.NDArray[np.uint8] | None = None
@@ -93,7 +107,13 @@ class Gathered:
         self._times_T = times_T
 
     def put(self, place: int, rgb_HWC: npt.NDArray[np.uint8]) -> None:
-        """A frame of it. Raises ClipError where it does not fit those before or all would not fit memory."""
+        """A frame of it. Raises ClipError where it does not fit those before, all would not fit memory, or no
+        size can be made of its own."""
+        if callable(self.size):
+            try:
+                self.size = self.size(len(self._times_T), *rgb_HWC.shape[:2])
+            except ValueError as error:
+                raise ClipError(self.path, str(error)) from error
         if self.size is not None:
             from tolman.video.resize import resize  # torch only where it is needed
 
@@ -144,7 +164,7 @@ def decode(
 def check_arguments(
     frames: int | None,
     fps: float | None,
-    size: tuple[int, int] | None,
+    size: Size | None,
     rule: str,
     span: Span | None = None,
 ) -> None:
@@ -157,7 +177,7 @@ def check_arguments(
         raise ValueError(f"frames must be at least 1, got {frames}")
     if fps is not None and not (np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be positive and finite, got {fps}")
-    if size is not None and (len(size) != 2 or min(size) < 1):
+    if isinstance(size, tuple | list) and (len(size) != 2 or min(size) < 1):
         raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size}")
     if span is not None and not 0 <= span[0] <= span[1] < np.inf:
         raise ValueError(f"span must be (start, end) in seconds, 0 <= start <= end, got {span}")

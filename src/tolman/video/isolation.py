@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import tolman
-from tolman.video.clip import Clip, Gathered, Span, check_arguments
+from tolman.video.clip import Clip, Gathered, Size, Span, check_arguments
 from tolman.video.errors import ClipError
 from tolman.video.table import MAX_FRAMES, MAX_PIXELS
 
@@ -58,7 +58,7 @@ class IsolatedReader:
         path: str | Path,
         frames: int | None = None,
         fps: float | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         rule: str = "uniform",
         span: Span | None = None,
     ) -> Clip:

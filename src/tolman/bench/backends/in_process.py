@@ -19,12 +19,13 @@ from tolman.questions.question import Question
 
 
 class InProcess:
-    """Answers with a policy of `tolman.policy`; its own frames and size are the default."""
+    """Answers with a policy of `tolman.policy`; its own frames and size are the default, and its
+    tower's bounds where no size is asked for."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.name = policy.name
-        self.sampling = Sampling(policy.frames, size=policy.frame_size)
+        self.sampling = Sampling(policy.frames, size=policy.frame_size, bounds=policy.patch_spec)
 
     def replies(
         self, batches: Iterable[Sequence[Request]], max_new_tokens: int

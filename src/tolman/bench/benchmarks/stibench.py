@@ -25,8 +25,8 @@ BENCHMARKS = [
         licence=SEE_SOURCE,
         source="MINT-SJTU/STI-Bench", files=("qa.parquet",), clips="video.zip", read=_read,
         prompt=ask(after="Please output only the option letter!", shape="({letter}) {text}"),
-        frames="at most 30, by frame rate", sampling={"frames": 30}, max_new_tokens=512, kind=kind("choice"),
-        chance=20.0,
+        frames="at most 30, by frame rate, of 360 x 420 pixels",
+        sampling={"frames": 30, "max_pixels": 151_200}, max_new_tokens=512, kind=kind("choice"), chance=20.0,
         published={"GPT-4o": 34.8, "Gemini-2.5-Pro": 41.4, "SpaceR-7B": 37.0, "Qwen2.5-VL-72B": 40.7},
         published_in="the repository's README; SpaceR-7B (32 frames): SpaceR's issue 32",
         rules={
