@@ -92,6 +92,7 @@ def table(data: Path, out: Path, kind: str, overrides: Sequence[str]) -> dict[st
     made["optimiser"] |= {"eps": 1e-4, "warmup": 1}
     if kind == "dense":
         made.pop("loss")
+        made["batch"].pop("questions_per_clip")
         made["objective"] = {"name": "dense"}
     return apply_overrides(made, overrides)
 
