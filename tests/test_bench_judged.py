@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from chat_world import serving
+from judge_world import Scripted
 from tolman.bench.rules import openeqa
 from tolman.bench.score import find_rule, score_rows
 from tolman.cli.main import main
-from tolman.reward.judge import Reply
 
 
 def row(number: int, prediction: Any, **more: Any) -> dict[str, Any]:
@@ -23,20 +23,8 @@ def row(number: int, prediction: Any, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-class Marks:
-    """Gives marks in turn and remembers what it was asked."""
-
-    def __init__(self, *replies: str | None) -> None:
-        self.replies, self.prompts = list(replies), [""][:0]
-
-    def __call__(self, prompt: str) -> Reply:
-        self.prompts.append(prompt)
-        text = self.replies.pop(0)
-        return Reply(text, "" if text is not None else "gone")
-
-
 def test_marks_become_shares_and_what_is_not_marked_is_not_graded() -> None:
-    judge = Marks("5", "Your mark: 2\nso", "7", "good", None)
+    judge = Scripted("5", "Your mark: 2\nso", "7", "good", None)
     rows = [row(k, f"It is off {k}. Or") for k in range(5)] + [row(5, None)]
     found = score_rows(rows, "openeqa", "official", judge)
     scores = [each["score"] for each in found.rows]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from judge_world import Scripted
 from policy_tiny import tiny_policy
 from tolman.policy.judge import PolicyJudge
 from tolman.questions.question import Question
@@ -32,18 +33,6 @@ def ask(answer: str = "B", kind: str = "multiple choice", **evidence: Any) -> Qu
 
 def said(answer: str, thought: str = "I see. It is blue.") -> str:
     return f"<think>{thought}</think><answer>{answer}</answer>"
-
-
-class Scripted:
-    """A judge that says what it is told and remembers what it was asked."""
-
-    def __init__(self, *replies: str | None) -> None:
-        self.replies, self.prompts = list(replies), [""][:0]
-
-    def __call__(self, prompt: str) -> Reply:
-        self.prompts.append(prompt)
-        text = self.replies.pop(0)
-        return Reply(text, "" if text is not None else "gone")
 
 
 @pytest.mark.parametrize(
