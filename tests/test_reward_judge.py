@@ -18,7 +18,7 @@ from policy_tiny import tiny_policy
 from tolman.policy.judge import PolicyJudge
 from tolman.questions.question import Question
 from tolman.reward import REWARDS
-from tolman.reward.judge import MAX_REPLY, CachedJudge, Reply
+from tolman.reward.judge import MAX_REPLY, CachedJudge
 from tolman.reward.judge_server import MAX_BODY, ServerJudge
 
 OPTIONS = ("A. red", "B. blue")
