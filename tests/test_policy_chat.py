@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 import transformers
 
 from policy_tiny import noise_clip, question, tiny_policy, tiny_qwen3_policy
-from tolman.policy.chat import CHAT_TEMPLATE
+from tolman.policy.chat import CHAT_TEMPLATE, preamble_ids
 from tolman.policy.load import STARTER, load_policy, save_policy
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, build_image_prompt, build_prompt, encode_image
@@ -47,10 +48,28 @@ def smol_tokenizer() -> Any:
         pytest.skip(str(error))
 
 
+def qwens_own(family: str) -> str:
+    """Its chat template, as TRL has it."""
+    file = Path(pytest.importorskip("trl").__file__).parent / "chat_templates" / f"{family}.jinja"
+    if not file.is_file():
+        pytest.skip(f"this version of trl has no {file.name}")
+    return file.read_text()
+
+
+def asked_by(policy: Policy, template: str) -> Policy:
+    """As a checkpoint that came with this template."""
+    policy.tokenizer = copy.deepcopy(policy.tokenizer)  # that of tiny policies is shared
+    policy.tokenizer.chat_template = template
+    policy.preamble = preamble_ids(policy.tokenizer, Path("theirs"))
+    return policy
+
+
 MAKERS: dict[str, Callable[[], Policy]] = {
     "starter": lambda: load_policy("starter"),
     "fresh": tiny_policy,
     "qwen3": tiny_qwen3_policy,
+    "qwen2.5's own": lambda: asked_by(tiny_policy(), qwens_own("qwen2_5_vl")),
+    "qwen3's own": lambda: asked_by(tiny_qwen3_policy(), qwens_own("qwen3_vl")),
 }
 
 
@@ -97,11 +116,12 @@ def test_a_clip_has_the_ids_of_a_prompt(name: str) -> None:
     assert ids == [*prompt.clip_ids, *prompt.question_ids]
 
 
-def test_images_stand_where_a_prompt_has_them() -> None:
-    policy = tiny_policy()
+@pytest.mark.parametrize(("name", "kind"), [("fresh", "image_url"), ("qwen2.5's own", "image")])
+def test_images_stand_where_a_prompt_has_them(name: str, kind: str) -> None:
+    policy = MAKERS[name]()
     one = encode_image(policy, np.zeros((56, 84, 3), np.uint8))
     prompt = build_image_prompt(policy, ASKED, [one, one], "map")
-    messages = user(question_text(ASKED, "map"), "image", "image_url")
+    messages = user(question_text(ASKED, "map"), "image", kind)
     text = policy.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     tokens = int(one.grid_thw.prod()) // policy.patch_spec.merge**2
     ids = policy.tokenizer(text.replace("<|image_pad|>", "<|video_pad|>" * tokens))["input_ids"]
@@ -125,19 +145,31 @@ CONVERSATION: Messages = [
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_a_conversation_reads_as_in_qwens_own_template(family: str, more: bool) -> None:
     """As TRL has them; Qwen2.5-VL's has a system turn of its own where the conversation has none."""
-    folder = Path(pytest.importorskip("trl").__file__).parent / "chat_templates"
-    file = folder / f"{family}.jinja"
-    if not file.is_file():
-        pytest.skip(f"this version of trl has no {file.name}")
+    own = qwens_own(family)
     tokenizer = tiny_policy().tokenizer
     ours, theirs = (
         tokenizer.apply_chat_template(
             CONVERSATION, chat_template=template, tokenize=False, add_generation_prompt=more
         )
-        for template in (CHAT_TEMPLATE, file.read_text())
+        for template in (CHAT_TEMPLATE, own)
     )
     assert ours == theirs
     assert ours.count("<|im_start|>") == 4 + more
+
+
+def test_a_prompt_begins_as_the_checkpoints_own_template_does(tmp_path: Path) -> None:
+    save_policy(asked_by(tiny_policy(), qwens_own("qwen2_5_vl")), tmp_path)
+    policy = load_policy(tmp_path)
+    start = policy.tokenizer.decode(build_prompt(policy, ASKED, None, "map").clip_ids)
+    assert start == "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    assert asked_by(tiny_policy(), qwens_own("qwen3_vl")).preamble == ()
+
+
+def test_templates_that_prompts_cannot_follow() -> None:
+    with pytest.warns(UserWarning, match="theirs: its chat template does not write"):
+        assert asked_by(tiny_policy(), FOREIGN).preamble == ()
+    with pytest.raises(ValueError, match="theirs: its chat template fails on a user's turn: no"):
+        asked_by(tiny_policy(), "{{ raise_exception('no') }}")
 
 
 def test_other_parts_of_a_message_are_refused() -> None:
@@ -177,7 +209,8 @@ def test_a_template_of_its_own_is_kept(tmp_path: Path, place: str) -> None:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": of_tokenizer}))
     if place == "chat_template.json":
         (folder / place).write_text(json.dumps({"chat_template": FOREIGN}))
-    save_policy(load_policy(folder), out)
+    with pytest.warns(UserWarning, match="does not write"):
+        save_policy(load_policy(folder), out)
     assert (out / "chat_template.jinja").read_text(encoding="utf-8") == FOREIGN
     assert not (out / "chat_template.json").exists()
     tokenizer = transformers.AutoTokenizer.from_pretrained(out, local_files_only=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tolman.video.patches import PatchSpec
 
 from .adapters import adapter_weights, merged_weights, save_adapters, without_adapters
-from .chat import CHAT_TEMPLATE
+from .chat import CHAT_TEMPLATE, preamble_ids
 from .disk import disk_errors
 from .family import FAMILIES, STEP_TOKENS, Family, family_of, preprocessing
 from .policy import Policy
@@ -189,7 +189,8 @@ def _from_folder(folder: Path, dtype: torch.dtype, name: str) -> Policy:
     )
     tokenizer.chat_template = _chat_template(folder, tokenizer.chat_template)
     model.eval()
-    return Policy(model, tokenizer, patch_spec, frames, frame_size, name)
+    preamble = preamble_ids(tokenizer, folder)
+    return Policy(model, tokenizer, patch_spec, frames, frame_size, name, preamble)
 
 
 def _chat_template(folder: Path, of_tokenizer: Any) -> Any:

@@ -19,7 +19,8 @@ class Policy:
 
     model: of one of the classes in `family.FAMILIES`. tokenizer: a `PreTrainedTokenizerFast`.
     frames: how many frames of a clip it is shown. frame_size: (height, width) in pixels they are resized to.
-    name: what `load_policy` was asked for.
+    name: what `load_policy` was asked for. preamble: tokens that begin every prompt: the system turn that the
+    checkpoint's own chat template has where nobody wrote one (`chat.preamble_ids`).
     """
 
     model: Any
@@ -28,6 +29,7 @@ class Policy:
     frames: int
     frame_size: tuple[int, int]
     name: str
+    preamble: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:

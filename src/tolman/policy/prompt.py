@@ -125,7 +125,7 @@ def build_image_prompt(
         t, h, w = clip_grid(image, policy.video_tokens)
         if t != 1:
             raise ValueError(f"image {number + 1} of the question has {t} steps in time; show a clip instead")
-        header = [] if number else _special(policy, "<|im_start|>") + encode_text(policy, "user\n")
+        header = [] if number else [*_start(policy), *encode_text(policy, "user\n")]
         shown = opening + [policy.video_tokens.video_token_id] * (h * w) + closing
         nodes.append((tuple(header + shown), image))
     *earlier, (last_ids, last) = nodes
@@ -145,7 +145,7 @@ def _question_ids(policy: Policy, question: Question, template: str) -> tuple[in
 
 
 def opening_ids(policy: Policy, clip: ClipInput | None) -> list[int]:
-    """Tokens of the user's turn up to the question: its header and the clip's placeholders.
+    """Tokens up to the question: the policy's preamble, the user's header and the clip's placeholders.
 
     Qwen3-VL (arXiv 2511.21631) reads each grid step between vision tokens of its own, behind its time in
     seconds with one decimal. As in the processor that came with its checkpoints (transformers 4.57) no pair
@@ -153,7 +153,7 @@ def opening_ids(policy: Policy, clip: ClipInput | None) -> list[int]:
     Raises ValueError where such a policy's clip does not say its steps' times.
     """
     video = policy.video_tokens
-    start, header = _special(policy, "<|im_start|>"), "user\n"
+    start, header = _start(policy), "user\n"
     if clip is None:
         return start + encode_text(policy, header)
     t, h, w = clip_grid(clip, video)
@@ -178,6 +178,11 @@ def encode_text(policy: Policy, text: str) -> list[int]:
     """Token ids of text with no special token among them, whatever it says."""
     ids: Any = policy.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [int(token) for token in ids]
+
+
+def _start(policy: Policy) -> list[int]:
+    """Up to the role of the first turn that was asked for."""
+    return [*policy.preamble, *_special(policy, "<|im_start|>")]
 
 
 def _special(policy: Policy, token: str) -> list[int]:
