@@ -265,14 +265,16 @@ def flatten(objective: Sft | Rl, part: Any) -> Any:
     """The part with one tree per completion and its own copy of the pixels: nothing is shared."""
     flat = []
     for clip in part.clips:
-        for node, advantage in zip(clip.completion_nodes, clip.advantages, strict=True):
+        for node, advantage, sampled in zip(
+            clip.completion_nodes, clip.advantages, clip.sampled, strict=True
+        ):
             leaf = clip.tree.nodes[node]
             index = clip.question_nodes.index(leaf.parent)
             prompt = fresh_prompt(objective, clip, index)
             tree = TokenTree()
             _, question = prompt.add_to(tree)
             alone = ClipTree(clip.clip, (clip.questions[index],), (prompt,), tree, (question,))
-            alone.add_completion(0, leaf.token_ids, advantage)
+            alone.add_completion(0, leaf.token_ids, advantage, sampled=sampled)
             flat.append(alone)
     return replace(part, clips=flat)
 
