@@ -21,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
+from tolman.policy.device import find_device
+
 T = TypeVar("T")
 BUCKET = 2**24
 """Gradients summed in one exchange: 64 MiB of float32."""
@@ -169,7 +171,7 @@ def connect(device: str, timeout: float) -> Iterator[Processes]:
             )
         yield current()
         return
-    kind = torch.device(own_device(device)).type
+    kind = find_device(own_device(device)).type
     limit = timedelta(seconds=timeout)
     _timeout = timeout
     try:
@@ -198,11 +200,12 @@ def is_first() -> bool:
 def own_device(device: str) -> str:
     """Where this process works: with several processes each has the GPU of its own number on its machine.
 
-    Raises ValueError where the recipe names one GPU for several processes.
+    Raises ValueError where there is no such device, or the recipe names one GPU for several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.device(device).type == "cpu":
+    found = find_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or found.type == "cpu":
         return device
-    if torch.device(device).index is not None:
+    if found.index is not None:
         raise ValueError(f'run.device is {device!r}, one GPU for several processes; write "cuda"')
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     torch.cuda.set_device(own)

@@ -81,8 +81,9 @@ def _train(
     rewards = make_rewards(recipe) if recipe.rewards else None
     corpus = check_gold(load_corpus(recipe.data), rewards, drop=recipe.data.drop_bad_gold)
     if policy is None:
-        device = "cpu" if recipe.model.quantise else own_device(recipe.run.device)
-        policy = load_policy(recipe.model.path, device=device, dtype=recipe.model.dtype)
+        device = own_device(recipe.run.device)
+        first = "cpu" if recipe.model.quantise else device
+        policy = load_policy(recipe.model.path, device=first, dtype=recipe.model.dtype)
     _choose_what_learns(recipe, policy)
     if recipe.model.gradient_checkpointing:
         recompute_activations(policy.model)
