@@ -74,6 +74,25 @@ def test_segments_by_hand() -> None:
     ]
 
 
+@settings(max_examples=10)
+@given(trees)
+def test_segments_of_bfloat16_are_computed_in_float32(forest: list[TokenTree]) -> None:
+    """Only what goes in and comes out is rounded: torch's bfloat16 kernel rounds probabilities as well."""
+    packed = pack(forest, 0, VIDEO)
+    rounded = [part.detach().bfloat16() for part in inputs(packed)]
+    found = []
+    for kind in (torch.bfloat16, torch.float32):
+        parts = [part.detach().to(kind).requires_grad_() for part in rounded]
+        out = run(parts, None, attention.segments(packed))
+        out.sum().backward()
+        found.append([out, *(part.grad for part in parts)])
+    (out, *gradients), (exact, *exact_gradients) = found
+    assert torch.equal(out, exact.bfloat16())
+    for one, other in zip(gradients, exact_gradients, strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.float(), other, rtol=2**-6, atol=2**-5)
+
+
 @settings(max_examples=25)
 @given(trees)
 def test_segments_equal_the_whole_mask_with_gradients(forest: list[TokenTree]) -> None:

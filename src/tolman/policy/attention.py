@@ -247,11 +247,11 @@ class _SegmentAttention(torch.autograd.Function):
     ) -> Tensor:
         """(B, L, H, D) from query (B, H, L, D), key and value (B, Hkv, L, D)."""
         batch, heads, length, size = query.shape
-        exact = torch.promote_types(query.dtype, torch.float32)
-        out = query.new_zeros((batch, length, heads, size), dtype=exact)
-        lse = query.new_zeros((batch, heads, length, 1), dtype=exact)
+        exact, *inputs = _exact(query, key, value)
+        out = exact.new_zeros((batch, length, heads, size))
+        lse = exact.new_zeros((batch, heads, length, 1))
         for b, row in enumerate(rows):
-            q, k, v, o, joined = _of_row(b, key.shape[1], query, key, value, out.transpose(1, 2), lse)
+            q, k, v, o, joined = _of_row(b, key.shape[1], exact, *inputs, out.transpose(1, 2), lse)
             covered = 0
             for start, end, until in row:
                 own, seen = slice(start, end), slice(start, until)
@@ -269,12 +269,12 @@ class _SegmentAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value."""
-        query, key, value, out, lse = ctx.saved_tensors
+        *saved, lse = ctx.saved_tensors
+        query, key, value, out, given = _exact(*saved, grad.contiguous())
         grads = [torch.zeros_like(part) for part in (query, key, value)]
-        given, known = grad.contiguous().transpose(1, 2), out.transpose(1, 2)
         for b, row in enumerate(ctx.rows):
             q, k, v, g, o, joined, dq = _of_row(
-                b, key.shape[1], query, key, value, given, known, lse, grads[0]
+                b, key.shape[1], query, key, value, given.transpose(1, 2), out.transpose(1, 2), lse, grads[0]
             )
             for start, end, until in row:
                 own, seen = slice(start, end), slice(start, until)
@@ -284,7 +284,12 @@ class _SegmentAttention(torch.autograd.Function):
                 )  # fmt: skip
                 dq[:, :, seen] += parts[0]
                 grads[1][b, :, own], grads[2][b, :, own] = parts[1].sum(1), parts[2].sum(1)
-        return *grads, None, None
+        return *(part.to(grad.dtype) for part in grads), None, None
+
+
+def _exact(*parts: Tensor) -> list[Tensor]:
+    """In float32 or float64: torch's backward pass in bfloat16 takes three times as long on a CPU."""
+    return [part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts]
 
 
 def _of_row(b: int, key_heads: int, query: Tensor, *parts: Tensor) -> list[Tensor]:
