@@ -3,12 +3,12 @@
     python checks/plan.py [--model starter] [--hardware cpu2] [--device cpu] [--steps 16] [--scale 1]
                           [--only sft,rl] [--allow 0.15] [--json FILE]
 
-Films 24 rooms and trains on them by the command line, each kind of step in a process of its own. The plan gets
-the lengths that questions and completions had. Seconds are the median of all steps but the first four (of rl,
-whose completions differ in length from step to step, the mean, and the mean length). `--scale 0.25` takes a
-quarter of each batch, for models that are larger than the starter. Run it on an idle machine: what other
-processes take is counted as the step's. The exit status is the number of kinds that lie further off than
-`--allow`.
+Films 24 rooms and trains on them by the command line, each kind of step in a process of its own. The plan
+gets the lengths that questions and completions had. Seconds are the median of all steps but the first four
+(of rl, whose completions differ in length from step to step, the mean, and the mean length). `--scale 0.25`
+takes a quarter of each batch, for models that are larger than the starter. Run it on an idle machine: what
+other processes take is counted as the step's. The exit status is the number of kinds that lie further off
+than `--allow`.
 """
 
 from __future__ import annotations
@@ -119,8 +119,13 @@ def measure(name: str, folder: Path, question: int, arguments: argparse.Namespac
     parts, clips, questions, train, mixed = KINDS[name]
     run = name.replace(", ", "-").replace(" ", "-")
     table = parts | {
-        "run": {"name": run, "out": str(folder), "steps": arguments.steps, "checkpoint_every": arguments.steps}
-        | {"device": arguments.device},
+        "run": {
+            "name": run,
+            "out": str(folder),
+            "steps": arguments.steps,
+            "checkpoint_every": arguments.steps,
+            "device": arguments.device,
+        },
         "model": {"path": arguments.model, "template": "map", "train": train, "mixed": mixed},
         "data": {"path": str(folder / "rooms")},
         "optimiser": {"lr": 1e-6},

@@ -67,17 +67,21 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
     if arguments.size in TEXT:
+        shape = (arguments.frames or 16, 24, 32)
         small = make_qwen(arguments.size, device, torch.float32, layers=2)
-        difference = disagreement(small, make_work(small, arguments))
+        difference = disagreement(small, make_work(small, shape, arguments))
         del small
         model = make_qwen(arguments.size, device, torch.bfloat16)
     else:
-        model = load_policy(arguments.size, device=device, dtype=torch.float32).model
-        difference = disagreement(model, make_work(model, arguments))
+        policy = load_policy(arguments.size, device=device, dtype=torch.float32)
+        model = policy.model
+        rows, columns = (side // policy.patch_spec.patch for side in policy.frame_size)
+        shape = (arguments.frames or policy.frames, rows, columns)
+        difference = disagreement(model, make_work(model, shape, arguments))
     print(f"log-probabilities differ by {difference[0]:.1e}, gradients by {difference[1]:.1e} of their norm")
     if max(difference) > 1e-3:
         raise SystemExit("the two ways do not compute the same; times would mean nothing")
-    result = measure(model, make_work(model, arguments), arguments)
+    result = measure(model, make_work(model, shape, arguments), arguments)
     result |= {"log_probs_differ_by": difference[0], "gradients_differ_by": difference[1]}
     result["device"] = str(model.device)
     if arguments.json:
@@ -93,7 +97,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="a torch device; auto: CUDA where there is one")
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=0, help="of a completion; 0: 400 for 3b and 7b, or 100")
-    parser.add_argument("--frames", type=int, default=0, help="0: 16, or 8 for smol")
+    parser.add_argument("--frames", type=int, default=0, help="0: what the policy takes, 16 of 3b and 7b")
     parser.add_argument("--rounds", type=int, default=3, help="timed runs of each way (the median counts)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -134,17 +138,16 @@ def make_qwen(size: str, device: torch.device, dtype: torch.dtype, layers: int =
         return model_class._from_config(config, attn_implementation="sdpa", dtype=dtype)
 
 
-def make_work(model: Any, arguments: argparse.Namespace) -> Work:
-    """Noise for pixels, random tokens for words, 80 of them for the question.
+def make_work(model: Any, shape: tuple[int, int, int], arguments: argparse.Namespace) -> Work:
+    """Noise for pixels, random tokens for words, 80 of them for the question. shape: frames, and the rows and
+    columns of patches in each.
 
     Frames are so far apart in time that the clip's last step has the position of its last column: where text
     goes on is the same by all versions' rules.
     """
-    is_large = arguments.size in TEXT
-    frames = arguments.frames or (8 if arguments.size == "smol" else 16)
     draw = torch.Generator().manual_seed(0)
-    vision = model.config.vision_config
-    steps, (rows, columns) = frames // vision.temporal_patch_size, (24, 32) if is_large else (8, 8)
+    vision, (frames, rows, columns) = model.config.vision_config, shape
+    steps = frames // vision.temporal_patch_size
     patch_values = 3 * vision.temporal_patch_size * vision.patch_size**2
     video = VideoTokens.from_config(model.config)
     assert video.tokens_per_second is not None
@@ -158,7 +161,9 @@ def make_work(model: Any, arguments: argparse.Namespace) -> Work:
     shown = [video.video_token_id] * (steps * rows * columns // video.merge**2)
     start, end = model.config.vision_start_token_id, model.config.vision_end_token_id
     opening, asked = [start, *shown, end], words(80)
-    completions = [words(arguments.tokens or (400 if is_large else 100)) for _ in range(arguments.group)]
+    completions = [
+        words(arguments.tokens or (400 if arguments.size in TEXT else 100)) for _ in range(arguments.group)
+    ]
     tree = TokenTree()
     question = tree.add(asked, tree.add(opening, clip=clip))
     nodes = [(0, tree.add(completion, question)) for completion in completions]

@@ -332,6 +332,7 @@ class TestProcesses:
         assert weight.grad is None
 
     def test_one_gpu_for_several_processes_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         assert own_device("cuda:1") == "cuda:1"
         monkeypatch.setenv("WORLD_SIZE", "2")
         assert own_device("cpu") == "cpu"

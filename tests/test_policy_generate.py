@@ -233,7 +233,7 @@ def test_a_step_of_a_layer_is_the_stock_layers() -> None:
         for k in range(2):
             seen = Seen([level.sharing], torch.zeros((3, 1, 1, 4 + k + 1)), torch.tensor([k]))
             beginnings = [(level.keys[0], level.values[0])]
-            found = decoder_layer(layer, alone[:, k], table[[k] * 3], seen, beginnings, tuple(room))
+            found = decoder_layer(layer, alone[:, k], table[[k] * 3], seen, beginnings, tuple(room), {})
             torch.testing.assert_close(found, expected[:, 4 + k], rtol=1e-5, atol=1e-5)
 
 

@@ -13,7 +13,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from policy_tiny import TINY, flat_log_probs, noise_clip, question, tiny_policy
+from tolman.learn.processes import own_device
 from tolman.policy import load
+from tolman.policy.device import find_device
 from tolman.policy.load import STARTER, load_policy, save_policy
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import build_prompt
@@ -323,3 +325,15 @@ def test_the_starter_is_shipped_and_small() -> None:
     assert size <= 16 * 2**20
     ids = policy.tokenizer("<think><map>{}</map></think><answer>4</answer>")["input_ids"]
     assert len(ids) == 9  # tags, braces and the digit are a token each
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("auto", "no device 'auto'"), ("gpu", "no device 'gpu'"), ("cuda:99", "'cuda:99': torch .* sees")],
+)
+def test_devices_that_are_not_there_are_named(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_policy("starter", device=name)
+    with pytest.raises(ValueError, match=said):
+        own_device(name)
+    assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")

@@ -205,7 +205,8 @@ def own_device(device: str) -> str:
     found = find_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or found.type == "cpu":
         return device
-    if found.index is not None:
+    index: int | None = found.index
+    if index is not None:
         raise ValueError(f'run.device is {device!r}, one GPU for several processes; write "cuda"')
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     torch.cuda.set_device(own)

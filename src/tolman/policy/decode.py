@@ -2,7 +2,8 @@
 
 A step is written against the modules of transformers' decoder layers and does not call these layers: they
 want all that a row sees in one tensor, which would be a copy of the clip for every row. The modules
-(projections, norms, MLP) are the model's own, so adapters and quantised weights work. Letters as in `cache`.
+(projections, norms, MLP) are the model's own, so adapters and quantised weights work; on a CPU large plain
+ones are laid out anew first (`onednn`). Letters as in `cache`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import Level, Sharing, part_of
-from .forward import logits
+from .onednn import StandIns, gated_mlp, linear, stand_ins
 from .sampling import Sampling, pick
 
 LAYERS = ("Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer")
@@ -155,6 +156,7 @@ class Rows:
         self.bias = _bias(prefix.levels, self.steps, device)
         self.rotary = rotary_table(model, prefix, self.steps)
         self.offsets = torch.tensor(prefix.positions, device=device) - min(prefix.positions)
+        self.quick = stand_ins(model, self.steps)
         self._pick(prefix.states)
 
     def step(self, width: int) -> None:
@@ -169,14 +171,15 @@ class Rows:
         states = self.model.get_input_embeddings()(tokens)
         for k, layer in enumerate(stack.layers):
             beginnings = [(level.keys[k], level.values[k]) for level in self.levels]
-            states = decoder_layer(layer, states, rotary, seen, beginnings, self.own[k])
+            states = decoder_layer(layer, states, rotary, seen, beginnings, self.own[k], self.quick)
         self.at += 1
         self._pick(_norm(stack.norm, states))
 
     def _pick(self, states: Tensor) -> None:
         """Draw the tokens of column `at`."""
         uniforms = self.uniforms.index_select(1, self.at)[:, 0]
-        picked = pick(logits(self.model, states), self.sampling, uniforms)
+        scores = linear(self.quick, self.model.get_output_embeddings(), states)
+        picked = pick(scores.float(), self.sampling, uniforms)
         for kept, new in zip(self.found[:3], picked, strict=True):
             kept.index_copy_(1, self.at, new[:, None])
         self.found.lengths.add_(~self.found.finished)
@@ -214,7 +217,13 @@ class Seen(NamedTuple):
 
 
 def decoder_layer(
-    layer: Any, states: Tensor, rotary: Tensor, seen: Seen, beginnings: Sequence[Parts], own: Parts
+    layer: Any,
+    states: Tensor,
+    rotary: Tensor,
+    seen: Seen,
+    beginnings: Sequence[Parts],
+    own: Parts,
+    quick: StandIns,
 ) -> Tensor:
     """One decoder layer for one new token a row: (R, hidden) to (R, hidden); writes to `own` at `seen.at`.
 
@@ -224,7 +233,7 @@ def decoder_layer(
     rows, size = len(states), attention.head_dim
     normed = _norm(layer.input_layernorm, states)
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    query, key, value = (projection(normed).view(rows, -1, size) for projection in projections)
+    query, key, value = (linear(quick, projection, normed).view(rows, -1, size) for projection in projections)
     if hasattr(attention, "q_norm"):
         query, key = _norm(attention.q_norm, query), _norm(attention.k_norm, key)
     heads = key.shape[1]
@@ -232,9 +241,8 @@ def decoder_layer(
     for kept, new in zip(own, (key, value), strict=True):
         kept.index_copy_(1, seen.at, new.reshape(rows * heads, 1, size))
     mixed = attend((query * attention.scaling).view(rows, heads, -1, size), seen, beginnings, own)
-    states = states + attention.o_proj(mixed.reshape(rows, -1))
-    mlp: Tensor = layer.mlp(_norm(layer.post_attention_layernorm, states))
-    return states + mlp
+    states = states + linear(quick, attention.o_proj, mixed.reshape(rows, -1))
+    return states + gated_mlp(quick, layer.mlp, _norm(layer.post_attention_layernorm, states))
 
 
 def attend(query: Tensor, seen: Seen, beginnings: Sequence[Parts], own: Parts) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 def find_device(name: torch.device | str) -> torch.device:
     """`cpu`, `cuda`, `cuda:1` or another of torch's.
 
-    Raises ValueError where torch knows no such device, or this machine has none that this build of torch can use.
+    Raises ValueError where torch knows no such device, or this build of it can use none on this machine.
     """
     try:
         device = torch.device(name)

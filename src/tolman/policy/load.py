@@ -45,9 +45,9 @@ def load_policy(
     name_or_path: `starter` (shipped with the package), `smol` (SmolLM2-135M in the same architecture, see
     `smol.make_smol`), a folder with a Qwen2.5-VL or Qwen3-VL checkpoint, or the hub id of one. Only
     safetensors weights are read and no code of a checkpoint is run. dtype: a torch dtype or its name; None is
-    float32 on a CPU and bfloat16 elsewhere. Raises ValueError where there is no such device (`find_device`), where the
-    folder is missing or incomplete, is of a class that no token tree fits (see `family.FAMILIES`), or its
-    weights are damaged or do not fit.
+    float32 on a CPU and bfloat16 elsewhere. Raises ValueError where there is no such device (`find_device`),
+    where the folder is missing or incomplete, is of a class that no token tree fits (see `family.FAMILIES`),
+    or its weights are damaged or do not fit.
     """
     import torch
 

@@ -28,6 +28,8 @@ transformers on a CPU."""
 PEFT = 0.05 * 2**30
 """What a process of main memory holds more where adapters learn: PEFT and what it imports."""
 
+LAID_OUT = (2**24, 2**29)
+"""Fewest and most weights of which decoding on a CPU makes a copy (`tolman.policy.onednn`)."""
 FRAGMENTS = 0.2
 """On a CPU: of what comes and goes, the share that malloc has on top of it. torch's own allocator on a GPU
 keeps fragments too; `Plan.limit` leaves room for them."""
@@ -88,7 +90,7 @@ def memory(
         held |= host
     passing: dict[str, Bytes] = {}
     if step.group:
-        passing["rollout"] = _rollout(size, step, kind)
+        passing["rollout"] = _rollout(recipe, size, step, kind)
     if step.learns:
         assert isinstance(recipe, Recipe)
         passing["loss"] = _loss(recipe, size, step, kind)
@@ -322,7 +324,19 @@ def _largest(size: ModelSize, train: str) -> int:
     return tower if train == "vision" else max(tower if train != "text" else 0, size.text.head)
 
 
-def _rollout(size: ModelSize, step: Step, kind: Kind) -> Bytes:
+def laid_out(recipe: Recipe | Selection, size: ModelSize, kind: Kind) -> float:
+    """The copy that decoding on a CPU makes of weights (`tolman.policy.onednn`): of plain float32 layers."""
+    model, text = recipe.model, size.text
+    if kind.is_gpu or kind.weight != 4:
+        return 0.0
+    plain = {} if model.quantise else {**text.widths}
+    for name in model.lora_targets if model.lora_rank else ():
+        plain.pop(name, None)
+    count = text.head + text.layers * sum(wide * high for wide, high in plain.values())
+    return 4.0 * count if LAID_OUT[0] <= count <= LAID_OUT[1] else 0.0
+
+
+def _rollout(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind) -> Bytes:
     """Prefill or decoding, whichever is larger; sampling is done in the type of the weights."""
     text, vision, each = size.text, size.vision, kind.weight
     prompts = step.clips * step.tree.prompt
@@ -336,6 +350,7 @@ def _rollout(size: ModelSize, step: Step, kind: Kind) -> Bytes:
     above = step.tree.clip + step.tree.question + step.tree.completion
     scores = 3 * 4.0 * step.rows * text.heads * above
     decoding = {
+        "weights laid out for decoding": laid_out(recipe, size, kind),
         "keys and values": (prompts + step.rows * step.tree.completion) * column,
         "scratch": scores + SAMPLING_COPIES * 4.0 * step.rows * text.vocabulary,
     }
