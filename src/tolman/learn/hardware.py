@@ -49,23 +49,26 @@ cpu2: two cores of a server CPU with AVX512-BF16, measured."""
 class Reached:
     """Shares of a peak and fixed costs that were measured (docs/plan.md says on what).
 
-    text, tower: (bfloat16, float32) shares of the peak that the loss of the language model and of the vision
-    tower reach. recompute: how many times longer the tower takes with gradient checkpointing. layer: least
-    seconds of a layer's forward pass, however small: on a GPU, of launching its kernels one by one.
-    decode_layer: seconds of a layer in a decoding step (on a GPU in a CUDA graph) beyond reading its weights.
-    copy: share of the bandwidth.
+    text, tower, decode: (bfloat16, float32) shares of the peak that the loss of the language model and of the
+    vision tower reach, and a decoding step that arithmetic bounds. recompute: how many times longer the tower
+    takes with gradient checkpointing. layer: seconds of a layer's forward pass, however small: on a GPU, of
+    launching its kernels one by one, which goes on beside the arithmetic; on a CPU they come on top. pair:
+    seconds of a visible pair in a head and layer beyond its arithmetic. decode_layer: seconds of a layer in a
+    decoding step (on a GPU in a CUDA graph) beyond reading its weights. copy: share of the bandwidth.
     """
 
     text: tuple[float, float]
     tower: tuple[float, float]
+    decode: tuple[float, float]
     recompute: float
     layer: float
+    pair: float
     decode_layer: float
     copy: float
 
 
-_GPU = Reached((0.34, 0.5), (0.045, 0.25), 2.2, 1.4e-3, 175e-6, 0.9)
-_CPU = Reached((0.16, 0.26), (0.20, 0.26), 4 / 3, 5e-4, 5e-4, 0.75)
+_GPU = Reached((0.34, 0.5), (0.045, 0.25), (0.34, 0.5), 2.2, 1.4e-3, 0.0, 175e-6, 0.9)
+_CPU = Reached((0.61, 0.70), (0.21, 0.37), (0.42, 0.42), 4 / 3, 2.1e-3, 4.2e-9, 8e-4, 0.75)
 
 
 def reached(hardware: Hardware) -> Reached:

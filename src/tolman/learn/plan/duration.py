@@ -56,11 +56,15 @@ def reading(step: Step) -> float:
     return step.clips * step.frames * FRAME_SECONDS
 
 
-def _text(size: ModelSize, flops: float, is_half: bool, hardware: Hardware, passes: float) -> float:
-    """passes: through all layers, a backward pass counting for two."""
-    rates = reached(hardware)
-    quick = flops / (hardware.peak(is_half) * rates.text[0 if is_half else 1])
-    return max(quick, passes * size.text.layers * rates.layer)
+def _text(
+    size: ModelSize, flops: float, pairs: float, is_half: bool, hardware: Hardware, passes: float
+) -> float:
+    """pairs: visible ones. passes: through all layers. A backward pass counts for two in both."""
+    rates, text = reached(hardware), size.text
+    busy = flops / (hardware.peak(is_half) * rates.text[0 if is_half else 1])
+    busy += pairs * text.heads * text.layers * rates.pair
+    apart = passes * text.layers * rates.layer
+    return max(busy, apart) if hardware.is_gpu else busy + apart
 
 
 def _tower(size: ModelSize, step: Step, is_half: bool, hardware: Hardware, passes: float) -> float:
@@ -78,7 +82,7 @@ def _forward(size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> flo
     tree = step.tree
     flops = step.clips * text_flops(size, tree.tokens, tree.pairs, tree.scored)
     parts = math.ceil(step.clips / step.part_clips)
-    seconds = _text(size, flops, kind.is_half, hardware, parts)
+    seconds = _text(size, flops, step.clips * tree.pairs, kind.is_half, hardware, parts)
     return seconds + (0.0 if step.tower == "frozen" else _tower(size, step, kind.is_half, hardware, 1))
 
 
@@ -91,7 +95,8 @@ def _loss(recipe: Recipe, size: ModelSize, step: Step, kind: Kind, hardware: Har
     passes = step.text_passes
     if again:
         flops, passes = flops * (1 + 1 / passes), passes + 1
-    text = _text(size, flops, kind.is_half, hardware, passes * step.parts)
+    pairs = passes * (step.clips * step.tree.pairs + step.blind * step.alone.pairs)
+    text = _text(size, flops, pairs, kind.is_half, hardware, passes * step.parts)
     if not of_tower:
         return text, 0.0
     tower = _tower(size, step, kind.is_half, hardware, of_tower)
@@ -108,7 +113,8 @@ def _rollout(size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> dic
     decode = decode_step(size, step, step.group, kind, hardware)
     if step.shuffled:
         decode += decode_step(size, step, step.shuffled, kind, hardware)
-    found = {"rollout, prefill": rounds * _text(size, flops, is_half, hardware, 1)}
+    pairs = step.clips * tree.prompt_pairs
+    found = {"rollout, prefill": rounds * _text(size, flops, pairs, is_half, hardware, 1)}
     if seen:
         found["rollout, vision tower"] = seen * _tower(size, step, is_half, hardware, 1)
     return found | {"rollout, decoding": tree.completion * decode}
@@ -123,6 +129,6 @@ def decode_step(size: ModelSize, step: Step, group: int, kind: Kind, hardware: H
     traffic = kind.weight * (weights + 2 * text.layers * text.key * held)
     is_half = kind.weight == 2
     flops = rows * text_flops(size, 1, tree.clip + tree.question + tree.completion / 2, 1)
-    share = rates.text[0 if is_half else 1]
+    share = rates.decode[0 if is_half else 1]
     busy = max(traffic / (hardware.bandwidth * rates.copy), flops / (hardware.peak(is_half) * share))
     return busy + text.layers * rates.decode_layer

@@ -112,6 +112,11 @@ class Step:
         return math.ceil(self.clips / self.part_clips) + (self.blind > 0)
 
     @property
+    def alone(self) -> Tree:
+        """A question and its completion without a clip."""
+        return Tree(0, 1, self.tree.question + TURN_TOKENS, 1, self.tree.completion)
+
+    @property
     def text_passes(self) -> float:
         """Forward passes of the language model that one of loss and gradients is worth."""
         return 1 + self.layers_back * (2 if self.text_learns else 1)
@@ -256,7 +261,7 @@ def loss_flops(size: ModelSize, step: Step) -> float:
     tree = step.tree
     text = step.clips * text_flops(size, tree.tokens, tree.pairs, tree.scored)
     if step.blind:
-        alone = Tree(0, 1, tree.question + TURN_TOKENS, 1, tree.completion)
+        alone = step.alone
         text += step.blind * text_flops(size, alone.tokens, alone.pairs, alone.scored)
     tower = step.clips * tower_flops(size, step.patches, step.frame_size)
     of_tower = {"trained": 3.0, "merger": 1.0, "frozen": 0.0}[step.tower]
