@@ -16,7 +16,7 @@ from torch import Tensor
 from policy_tiny import gradients, tiny_policy, tiny_qwen3_policy
 from tolman.policy.logprobs import tree_scores
 from tolman.policy.policy import Policy
-from tolman.policy.tree import ClipInput, Node, TokenTree, VideoTokens, pack
+from tolman.policy.tree import ClipInput, Node, TokenTree, VideoTokens, join, pack
 
 MAKERS: dict[str, Callable[[], Policy]] = {"qwen2_5_vl": tiny_policy, "qwen3_vl": tiny_qwen3_policy}
 GRIDS = ((1, 2, 2), (2, 2, 4), (3, 4, 2))
@@ -135,8 +135,10 @@ def flat_scores(
 
 @pytest.mark.parametrize("kind", MAKERS)
 @settings(max_examples=12)
-@given(forests, st.sampled_from([1.0, 0.6]))
-def test_any_forest_scores_as_its_paths_do(kind: str, forest: list[list[Plan]], temperature: float) -> None:
+@given(forests, st.sampled_from([1.0, 0.6]), st.booleans())
+def test_any_forest_scores_as_its_paths_do(
+    kind: str, forest: list[list[Plan]], temperature: float, one_row: bool
+) -> None:
     policy = policy_of(kind)
     clips = clips_of(policy)
     trees = [grow(plan, clips, policy.video_tokens) for plan in forest]
@@ -149,7 +151,13 @@ def test_any_forest_scores_as_its_paths_do(kind: str, forest: list[list[Plan]], 
     ]
     if not nodes:
         return
-    scores = tree_scores(policy.model, packed, nodes, temperature, entropy=True)
+    places = nodes
+    if one_row:
+        joined, first = join(trees)
+        packed = pack([joined], policy.pad_id, policy.video_tokens)
+        assert packed.input_ids.numel() == max(1, sum(map(len, trees)))
+        places = [(0, first[row] + n) for row, n in nodes]
+    scores = tree_scores(policy.model, packed, places, temperature, entropy=True)
     ours = [part for score in scores for part in score]
     wanted = flat_scores(policy, [path(trees[row], n) for row, n in nodes], temperature)
     theirs = [part for pair in zip(*wanted, strict=True) for part in pair]

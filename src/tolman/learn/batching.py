@@ -29,7 +29,7 @@ from tolman.policy.adapters import adapter_weights, without_adapters
 from tolman.policy.logprobs import TokenScores, tree_scores
 from tolman.policy.policy import Policy
 from tolman.policy.prompt import TEMPLATES, Prompt, build_prompt, encode_clip, encode_text
-from tolman.policy.tree import ClipInput, TokenTree, pack
+from tolman.policy.tree import ClipInput, TokenTree, join, pack
 from tolman.questions.mirror import mirror_question
 from tolman.questions.question import Question
 from tolman.video.errors import ClipError
@@ -83,8 +83,9 @@ class ClipTree:
 
 def tree_scores_of(policy: Policy, clips: Sequence[ClipTree], temperature: float = 1.0) -> list[TokenScores]:
     """Scores of every completion of every tree, in order: one forward pass over all clips together."""
-    packed = pack([clip.tree for clip in clips], policy.pad_id, policy.video_tokens).to(policy.device)
-    nodes = [(row, node) for row, clip in enumerate(clips) for node in clip.completion_nodes]
+    joined, first = join([clip.tree for clip in clips])
+    packed = pack([joined], policy.pad_id, policy.video_tokens).to(policy.device)
+    nodes = [(0, k + node) for k, clip in zip(first, clips, strict=True) for node in clip.completion_nodes]
     return tree_scores(policy.model, packed, nodes, temperature)
 
 

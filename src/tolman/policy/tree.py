@@ -95,6 +95,21 @@ class TokenTree:
         return sum(len(node.token_ids) for node in self.nodes)
 
 
+def join(trees: Sequence[TokenTree]) -> tuple[TokenTree, list[int]]:
+    """A tree with the roots of all, and the number that each one's first node has in it.
+
+    Packed it is one row without padding, however the trees' lengths differ.
+    """
+    joined, first = TokenTree(), []
+    for tree in trees:
+        first.append(len(joined.nodes))
+        joined.nodes += [
+            node if node.parent is None else replace(node, parent=node.parent + first[-1])
+            for node in tree.nodes
+        ]
+    return joined, first
+
+
 @dataclass(frozen=True, eq=False)
 class Packed:
     """Trees as one batch, one tree a row, padded on the right. B rows of L tokens.
