@@ -61,12 +61,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         film(Path(folder) / "rooms")
         question = question_tokens(arguments.model, Path(folder) / "rooms")
-        print(f"{question} tokens a question\n{'':36} measured  planned        quickest  tokens")
+        print(f"{question} tokens a question\n{'':36} measured  planned        quickest  tokens  longest")
         for name in chosen:
             found[name] = entry = measure(name, Path(folder), question, arguments)
             print(
                 f"{name:36} {entry['seconds']:8.3f} {entry['planned']:8.3f} {entry['off']:+6.0%}"
-                f" {entry['quickest']:9.3f} {entry['completion']:7}",
+                f" {entry['quickest']:9.3f} {entry['completion']:7} {entry['longest']:8}",
                 flush=True,
             )
     if arguments.json:
@@ -138,7 +138,7 @@ def measure(name: str, folder: Path, question: int, arguments: argparse.Namespac
     average = statistics.mean if parts is RL else statistics.median
     seconds = average(row["seconds"] for row in rows)
     completion = round(statistics.mean(row["tokens"] / max(1, row["samples"]) for row in rows))
-    lengths = Lengths(question, 0 if name == "dense" else completion)
+    lengths = Lengths(question, 0 if name == "dense" else completion, longest(folder / run))
     made = make_plan(
         recipe,
         model_size(arguments.model),
@@ -152,8 +152,19 @@ def measure(name: str, folder: Path, question: int, arguments: argparse.Namespac
         "planned": planned,
         "off": planned / seconds - 1,
         "completion": completion,
+        "longest": lengths.longest,
         "parts": made.seconds,
     }
+
+
+def longest(run: Path) -> int:
+    """Tokens of the longest completion in a step on average; 0 where nothing was sampled."""
+    found: dict[int, int] = {}
+    if (run / "rollouts.jsonl").exists():
+        for line in (run / "rollouts.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            found[row["step"]] = max(found.get(row["step"], 0), row["tokens"])
+    return round(statistics.mean(list(found.values())[WARM:])) if found else 0
 
 
 if __name__ == "__main__":

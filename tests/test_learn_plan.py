@@ -525,6 +525,19 @@ def test_every_recipe_is_planned(file: Path) -> None:
         assert 0 <= found["time"]["mfu"] < 1
 
 
+def test_decoding_waits_for_the_longest_completion() -> None:
+    """On a CPU rows that have finished are dropped, so that a token costs less, never nothing."""
+
+    def planned(machine: str, longest: int) -> Plan:
+        return plan("sampling.max_new_tokens=200", machine=machine, lengths=Lengths(50, 40, longest))
+
+    for machine in ("cpu2", "h200"):
+        even, uneven = (planned(machine, longest).seconds for longest in (0, 120))
+        assert even["rollout, decoding"] < uneven["rollout, decoding"] <= 3.0001 * even["rollout, decoding"]
+        assert {name for name in even if even[name] != uneven[name]} == {"rollout, decoding"}
+    assert [planned("cpu2", longest).step.longest for longest in (0, 7, 120, 999)] == [40, 40, 120, 200]
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no hardware 'h300'; known: h200, h100"):
         find_hardware("h300")
@@ -565,6 +578,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         found["step"]["completion_tokens"]
         == tomllib.loads(Path(starter).read_text())["sampling"]["max_new_tokens"]
     )
+    assert found["step"]["longest_tokens"] == found["step"]["completion_tokens"]
     assert found["hardware"]["flops_per_second"] == 1e11
     assert not found["memory"]["fits"]
     assert "it DOES NOT FIT" in capsys.readouterr().out

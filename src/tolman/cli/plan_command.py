@@ -55,6 +55,12 @@ def register(commands: Subparsers) -> None:
         metavar="N",
         help="of a completion (default: the sampling budget; gold ones: 200)",
     )
+    parser.add_argument(
+        "--longest-tokens",
+        type=positive,
+        metavar="N",
+        help="of the longest completion in a step, which decoding waits for (default: all are as long)",
+    )
     add_json(parser)
     parser.set_defaults(takes_overrides=True)
 
@@ -65,7 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
     from tolman.learn.plan import Lengths, make_plan, to_json
     from tolman.learn.stages import load_stages
 
-    lengths = Lengths(arguments.question_tokens or 0, arguments.completion_tokens or 0)
+    asked = (arguments.question_tokens, arguments.completion_tokens, arguments.longest_tokens)
+    lengths = Lengths(*(tokens or 0 for tokens in asked))
     plans: list[Plan] = []
     known: dict[str, ModelSize] = {}
     for stage in load_stages(arguments.recipe, overrides(arguments.rest)):

@@ -117,13 +117,15 @@ def _rollout(size: ModelSize, step: Step, kind: Kind, hardware: Hardware) -> dic
     found = {"rollout, prefill": rounds * _text(size, flops, pairs, is_half, hardware, 1)}
     if seen:
         found["rollout, vision tower"] = seen * _tower(size, step, is_half, hardware, 1)
-    return found | {"rollout, decoding": tree.completion * decode}
+    return found | {"rollout, decoding": step.longest * decode}
 
 
 def decode_step(size: ModelSize, step: Step, group: int, kind: Kind, hardware: Hardware) -> float:
     """Seconds of one token of every completion: weights and keys are read once, or arithmetic bounds it."""
     text, tree, rates = size.text, step.tree, reached(hardware)
     rows = step.clips * tree.questions * group
+    if not hardware.is_gpu:  # rows that have finished are dropped
+        rows = math.ceil(rows * tree.completion / max(1, step.longest))
     weights = text.layers * text.layer_matrices + text.head
     held = step.clips * tree.prompt + rows * tree.completion / 2
     traffic = kind.weight * (weights + 2 * text.layers * text.key * held)

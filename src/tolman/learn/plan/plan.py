@@ -246,6 +246,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "clip_tokens": step.tree.clip,
             "question_tokens": step.tree.question,
             "completion_tokens": step.tree.completion,
+            "longest_tokens": step.longest,
             "tree_tokens": step.tree.tokens,
             "samples": step.samples,
             "flops": plan.flops,

@@ -27,10 +27,12 @@ TURN_TOKENS, TIME_TOKENS = 5, 9
 
 
 class Lengths(NamedTuple):
-    """Tokens of a question with all that its template says, and of a completion; 0 for what is usual."""
+    """Tokens of a question with all that its template says, of a completion, and of the longest in a step,
+    which decoding waits for; 0 for what is usual, and for all of one length."""
 
     question: int = 0
     completion: int = 0
+    longest: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,15 @@ class Tree:
 class Step:
     """The work of one step of a recipe.
 
-    clips: trees (mirrored ones included), part_clips: of them in one forward and backward pass. blind: trees
-    of a question and its completion without a clip, in a pass of their own. group, shuffled: completions
-    sampled of each prompt with frames in order and shuffled. passes: optimiser epochs over the batch.
-    updates: optimiser steps. references: forward passes of a frozen copy; forwards: other passes without
-    gradient over the batch. text_learns: whether the language model's own weights learn, not adapters on
-    them. layers_back: share of its layers with a backward pass. tower: `trained`, `merger` (only its last
-    part learns) or `frozen`. learns: whether there is a loss at all. processes: that share a step; clips,
-    blind and all that follows from them are one process's, samples of all: completions that the step learns
-    from, or that a selecting stage keeps or not.
+    clips: trees (mirrored ones included), part_clips: of them in one forward and backward pass. blind:
+    trees of a question and its completion without a clip, in a pass of their own. group, shuffled:
+    completions sampled of each prompt with frames in order and shuffled. longest: tokens of the longest of
+    them. passes: optimiser epochs over the batch. updates: optimiser steps. references: forward passes of a
+    frozen copy; forwards: other passes without gradient over the batch. text_learns: whether the language
+    model's own weights learn, not adapters on them. layers_back: share of its layers with a backward pass.
+    tower: `trained`, `merger` (only its last part learns) or `frozen`. learns: whether there is a loss at
+    all. processes: that share a step; clips, blind and all that follows from them are one process's,
+    samples of all: completions that the step learns from, or that a selecting stage keeps or not.
     """
 
     tree: Tree
@@ -93,6 +95,7 @@ class Step:
     blind: int
     group: int
     shuffled: int
+    longest: int
     passes: int
     updates: int
     references: int
@@ -175,6 +178,7 @@ def step_of(
         blind=blind,
         group=sampling.group if sampling else 0,
         shuffled=shuffled,
+        longest=max(completion, min(lengths.longest, budget)),
         passes=sampling.epochs if sampling and name == "rl" else 1,
         updates=updates if name != "select" else 0,
         references=_references(recipe, name),
