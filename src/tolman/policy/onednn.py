@@ -1,9 +1,9 @@
 """Linear layers of a decoding step on a CPU: large matrices laid out anew, for a few rows at a time.
 
 A step reads every weight for a handful of rows. MKL does that at 5 to 14 GB/s on the CPU it was measured on,
-oneDNN with weights in its own order at the 20 of the memory (perf/rollout.py). The order costs a copy of the
+oneDNN, with weights in its own order, at 20, which is what the memory gives. The order costs a copy of the
 weights for as long as decoding lasts. torch's compiler uses the same two operations; torch has no public name
-for them, so a build without them decodes as it always would.
+for them, so a build without them decodes as it always would. perf/rollout.py measures it.
 """
 
 from __future__ import annotations
