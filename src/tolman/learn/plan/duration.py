@@ -16,6 +16,8 @@ from tolman.learn.sections import Recipe, Selection
 
 FRAME_SECONDS = 0.03
 """To decode one frame of a 720p video on one core (16 of two minutes in 0.47 s)."""
+COMPACT_AT = 0.25
+"""Share of the rows that has finished when they are dropped (`tolman.policy.decode`)."""
 UPDATE_BYTES = {2: 200, 4: 90}
 """Read and written for each weight that learns, gradient clipping included: `StochasticAdamW` on bfloat16,
 torch's AdamW on float32."""
@@ -124,8 +126,8 @@ def decode_step(size: ModelSize, step: Step, group: int, kind: Kind, hardware: H
     """Seconds of one token of every completion: weights and keys are read once, or arithmetic bounds it."""
     text, tree, rates = size.text, step.tree, reached(hardware)
     rows = step.clips * tree.questions * group
-    if not hardware.is_gpu:  # rows that have finished are dropped
-        rows = math.ceil(rows * tree.completion / max(1, step.longest))
+    if not hardware.is_gpu and step.longest > tree.completion:  # rows that have finished are dropped, late
+        rows = min(rows, math.ceil(rows * tree.completion / step.longest / (1 - COMPACT_AT / 2)))
     weights = text.layers * text.layer_matrices + text.head
     held = step.clips * tree.prompt + rows * tree.completion / 2
     traffic = kind.weight * (weights + 2 * text.layers * text.key * held)
