@@ -26,6 +26,7 @@ from tolman.data.rows import read_questions
 from tolman.learn.hardware import find_hardware
 from tolman.learn.plan import Lengths, make_plan, model_size
 from tolman.learn.recipe import parse_recipe, recipe_to_toml
+from tolman.learn.sections import Recipe
 from tolman.policy.load import load_policy
 from tolman.policy.prompt import build_prompt
 
@@ -114,31 +115,37 @@ def question_tokens(model: str, rooms: Path) -> int:
     )
 
 
+def recipe_of(
+    name: str, model: str, scale: float, data: Path, out: Path, steps: int = 16, device: str = "cpu"
+) -> Recipe:
+    """A kind's recipe. scale: of the clips in a batch."""
+    parts, clips, questions, train, mixed = KINDS[name]
+    run = {"name": name.replace(", ", "-").replace(" ", "-"), "out": str(out), "device": device}
+    return parse_recipe(
+        parts
+        | {
+            "run": run | {"steps": steps, "checkpoint_every": steps},
+            "model": {"path": model, "template": "map", "train": train, "mixed": mixed},
+            "data": {"path": str(data)},
+            "optimiser": {"lr": 1e-6},
+            "batch": {"clips": max(1, round(clips * scale)), "questions_per_clip": questions},
+        }
+    )
+
+
 def measure(name: str, folder: Path, question: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train a kind's steps; measured and planned seconds of one."""
-    parts, clips, questions, train, mixed = KINDS[name]
-    run = name.replace(", ", "-").replace(" ", "-")
-    table = parts | {
-        "run": {
-            "name": run,
-            "out": str(folder),
-            "steps": arguments.steps,
-            "checkpoint_every": arguments.steps,
-            "device": arguments.device,
-        },
-        "model": {"path": arguments.model, "template": "map", "train": train, "mixed": mixed},
-        "data": {"path": str(folder / "rooms")},
-        "optimiser": {"lr": 1e-6},
-        "batch": {"clips": max(1, round(clips * arguments.scale)), "questions_per_clip": questions},
-    }
-    recipe = parse_recipe(table)
-    (folder / f"{run}.toml").write_text(recipe_to_toml(recipe))
-    command("train", str(folder / f"{run}.toml"))
-    rows = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()][WARM:]
-    average = statistics.mean if parts is RL else statistics.median
+    given = (arguments.model, arguments.scale, folder / "rooms", folder, arguments.steps, arguments.device)
+    recipe = recipe_of(name, *given)
+    run = folder / recipe.run.name
+    file = run.with_suffix(".toml")
+    file.write_text(recipe_to_toml(recipe))
+    command("train", str(file))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][WARM:]
+    average = statistics.mean if recipe.objective.name == "rl" else statistics.median
     seconds = average(row["seconds"] for row in rows)
     completion = round(statistics.mean(row["tokens"] / max(1, row["samples"]) for row in rows))
-    lengths = Lengths(question, 0 if name == "dense" else completion, longest(folder / run))
+    lengths = Lengths(question, 0 if name == "dense" else completion, longest(run))
     made = make_plan(
         recipe,
         model_size(arguments.model),

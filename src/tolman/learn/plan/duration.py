@@ -18,9 +18,10 @@ FRAME_SECONDS = 0.03
 """To decode one frame of a 720p video on one core (16 of two minutes in 0.47 s)."""
 COMPACT_AT = 0.25
 """Share of the rows that has finished when they are dropped (`tolman.policy.decode`)."""
-UPDATE_BYTES = {2: 200, 4: 90}
-"""Read and written for each weight that learns, gradient clipping included: `StochasticAdamW` on bfloat16,
-torch's AdamW on float32."""
+UPDATE_BYTES = {(2, False): 200, (4, False): 33, (2, True): 200, (4, True): 90}
+"""Read and written for each weight that learns, gradient clipping included, by a weight's bytes and whether
+on a GPU: `StochasticAdamW` on bfloat16, torch's AdamW on float32, on a GPU operation by operation for all
+weights. Measured on a CPU."""
 
 
 def durations(
@@ -48,7 +49,9 @@ def durations(
         trained, each = trained_bytes(recipe, size)
         if recipe.distributed.shard == "full":
             trained /= step.processes
-        traffic = trained * UPDATE_BYTES[each] / (hardware.bandwidth * reached(hardware).copy)
+        traffic = (
+            trained * UPDATE_BYTES[each, hardware.is_gpu] / (hardware.bandwidth * reached(hardware).copy)
+        )
         found["update"] = step.updates * traffic
     return found
 
