@@ -1,7 +1,7 @@
 """Train some steps of several kinds and hold their seconds against what `tolman plan` says of them.
 
     python checks/plan.py [--model starter] [--hardware cpu2] [--device cpu] [--steps 16] [--scale 1]
-                          [--only sft,rl] [--allow 0.15] [--json FILE]
+                          [--only "sft;rl"] [--allow 0.15] [--json FILE]
 
 Films 24 rooms and trains on them by the command line, each kind of step in a process of its own. The plan
 gets the lengths that questions and completions had. Seconds are the median of all steps but the first four
@@ -32,6 +32,7 @@ from tolman.policy.prompt import build_prompt
 
 WARM = 4  # steps that do not count
 NLL: dict[str, Any] = {"objective": {"name": "sft"}, "loss": {"name": "nll", "normalise": "tokens"}}
+BLIND = NLL | {"objective": {"name": "sft", "options": {"blind": 96}}}
 RL: dict[str, Any] = {
     "objective": {"name": "rl"},
     "loss": {"name": "policy_gradient", "normalise": "sequences", "beta": 0.04},
@@ -48,6 +49,7 @@ KINDS: dict[str, tuple[dict[str, Any], int, int, str, bool]] = {
     "sft, four questions": (NLL, 8, 4, "text", True),
     "sft, four questions, whole": (NLL, 8, 4, "all", True),
     "sft, four questions, whole, float32": (NLL, 8, 4, "all", False),
+    "sft, 96 blind, whole": (BLIND, 4, 2, "all", True),
     "rl": (RL, 4, 2, "text", False),
     "rl, whole, mixed": (RL, 4, 2, "all", True),
 }
@@ -58,6 +60,10 @@ def main() -> int:
     """Measure and print; returns how many kinds are too far off."""
     arguments = read_arguments()
     chosen = arguments.only.split(";") if arguments.only else list(KINDS)
+    if unknown := [name for name in chosen if name not in KINDS]:
+        raise SystemExit(f"no kind {unknown[0]!r}; there are: {'; '.join(KINDS)}")
+    if arguments.steps <= WARM:
+        raise SystemExit(f"--steps {arguments.steps}: the first {WARM} do not count, take more")
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         film(Path(folder) / "rooms")

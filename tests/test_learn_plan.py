@@ -30,6 +30,7 @@ from tolman.learn.plan import (
     Plan,
     advise,
     changes,
+    duration,
     make_plan,
     model_size,
     to_json,
@@ -40,7 +41,7 @@ from tolman.learn.plan.work import PLANNED, Tree, clip_work, text_flops, tower_f
 from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.sections import MATRICES, Recipe, Selection
 from tolman.learn.stages import load_stages
-from tolman.policy import onednn
+from tolman.policy import decode, onednn
 from tolman.policy.adapters import add_adapters
 from tolman.policy.family import FAMILIES
 from tolman.policy.generate import _prefill
@@ -230,6 +231,8 @@ def test_keys_and_values_of_a_rollout() -> None:
 
 def test_weights_laid_out_for_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (onednn.LARGE, onednn.HUGE) == LAID_OUT
+    held = plan("sampling.max_new_tokens=200", model="smol").memory.phases["rollout"]
+    assert held["weights laid out for decoding"] == 4 * 134_479_872  # its matrices, the output's among them
     on_cpu, none = Kind(4, False, False), recipe("model.train=text")
     assert laid_out(none, model_size("starter"), on_cpu) == 0  # too small, and the next too large
     assert laid_out(none, model_size("Qwen/Qwen2.5-VL-3B-Instruct"), on_cpu) == 0
@@ -527,6 +530,8 @@ def test_every_recipe_is_planned(file: Path) -> None:
 
 def test_decoding_waits_for_the_longest_completion() -> None:
     """On a CPU rows that have finished are dropped, so that a token costs less, never nothing."""
+
+    assert duration.COMPACT_AT == decode.COMPACT_AT
 
     def planned(machine: str, longest: int) -> Plan:
         return plan("sampling.max_new_tokens=200", machine=machine, lengths=Lengths(50, 40, longest))

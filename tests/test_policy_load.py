@@ -328,12 +328,25 @@ def test_the_starter_is_shipped_and_small() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("auto", "no device 'auto'"), ("gpu", "no device 'gpu'"), ("cuda:99", "'cuda:99': torch .* sees")],
+    ("name", "gpus", "said"),
+    [
+        ("auto", 1, "no device 'auto'"),
+        ("cuda", 0, "'cuda': torch .* sees no GPU here"),
+        ("cuda:1", 1, "'cuda:1': torch .* sees 1 GPU here"),
+        ("cuda:2", 2, "'cuda:2': torch .* sees 2 GPUs here"),
+    ],
 )
-def test_devices_that_are_not_there_are_named(name: str, said: str) -> None:
+def test_devices_that_are_not_there_are_named(
+    name: str, gpus: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(ValueError, match=said):
         load_policy("starter", device=name)
     with pytest.raises(ValueError, match=said):
         own_device(name)
     assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_devices_that_are_there_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(find_device(name)) for name in ("cuda", "cuda:0", "cuda:1")] == ["cuda", "cuda:0", "cuda:1"]
