@@ -35,13 +35,13 @@ from tolman.learn.plan import (
     model_size,
     to_json,
 )
-from tolman.learn.plan.memory import LAID_OUT, Kind, activations, cast_weights, laid_out
+from tolman.learn.plan.memory import LAID_OUT, TOGETHER, Kind, activations, cast_weights, laid_out
 from tolman.learn.plan.plan import CHANGES
 from tolman.learn.plan.work import PLANNED, Tree, clip_work, text_flops, tower_flops
 from tolman.learn.recipe import apply_overrides, parse_recipe
 from tolman.learn.sections import MATRICES, Recipe, Selection
 from tolman.learn.stages import load_stages
-from tolman.policy import decode, onednn
+from tolman.policy import decode, products
 from tolman.policy.adapters import add_adapters
 from tolman.policy.family import FAMILIES
 from tolman.policy.generate import _prefill
@@ -229,22 +229,19 @@ def test_keys_and_values_of_a_rollout() -> None:
     assert made.memory.phases["rollout"]["keys and values"] >= decoding * starter.layers * 4
 
 
-def test_weights_laid_out_for_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (onednn.LARGE, onednn.HUGE) == LAID_OUT
+def test_weights_laid_out_for_decoding() -> None:
+    assert (products.HUGE, (products.QKV, products.OUT, products.MLP)) == (LAID_OUT, TOGETHER)
     held = plan("sampling.max_new_tokens=200", model="smol").memory.phases["rollout"]
     assert held["weights laid out for decoding"] == 4 * 134_479_872  # its matrices, the output's among them
     on_cpu, none = Kind(4, False, False), recipe("model.train=text")
-    assert laid_out(none, model_size("starter"), on_cpu) == 0  # too small, and the next too large
-    assert laid_out(none, model_size("Qwen/Qwen2.5-VL-3B-Instruct"), on_cpu) == 0
-    monkeypatch.setattr(onednn, "LARGE", 0)
-    monkeypatch.setattr("tolman.learn.plan.memory.LAID_OUT", (0, 2**29))
+    assert laid_out(none, model_size("Qwen/Qwen2.5-VL-3B-Instruct"), on_cpu) == 0  # too large
     adapters = recipe("model.train=text", "model.lora_rank=2", 'model.lora_targets=["q_proj", "down_proj"]')
     for asked in (none, adapters):
         policy = tiny_policy()
         size = size_of(policy)
         if asked is adapters:
             add_adapters(policy, 2, 4, ["q_proj", "down_proj"], 0)
-        held = sum(layer.weight.numel() for layer in onednn.stand_ins(policy.model, 100))
+        held = sum(layer.weight.numel() for layer in products.to_lay_out(policy.model, 100))
         assert laid_out(asked, size, on_cpu) == 4 * held > 0
         assert laid_out(asked, size, Kind(2, True, False)) == laid_out(asked, size, Kind(4, False, True)) == 0
 

@@ -16,6 +16,7 @@ from tolman.policy.decode import Prefix, Rows, Seen, decode, decoder_layer, rota
 from tolman.policy.generate import Sample, draw_uniforms, generate
 from tolman.policy.logprobs import tree_log_probs
 from tolman.policy.policy import Policy
+from tolman.policy.products import products_of
 from tolman.policy.prompt import Prompt, build_prompt
 from tolman.policy.sampling import Sampling, pick
 from tolman.policy.tree import TokenTree, pack
@@ -229,11 +230,16 @@ def test_a_step_of_a_layer_is_the_stock_layers() -> None:
         level = make_level(collected, [0], [range(4)], [0, 0, 0])
         prefix = Prefix([level], states[:, 3], [11, 11, 11])
         table = rotary_table(policy.model, prefix, 2)
-        room = [torch.zeros((3 * 2, 2, 16)) for _ in "kv"]
+        room = [torch.zeros((2 * 3, 2, 16)) for _ in "kv"]
+        products = products_of(policy.model, 2)[0][1]
         for k in range(2):
-            seen = Seen([level.sharing], torch.zeros((3, 1, 1, 4 + k + 1)), torch.tensor([k]))
+            bias = torch.zeros((3, 1, 4 + k + 1)) if k else None
+            seen = Seen([level.sharing], bias, torch.tensor([k]), k + 1)
             beginnings = [(level.keys[0], level.values[0])]
-            found = decoder_layer(layer, alone[:, k], table[[k] * 3], seen, beginnings, tuple(room), {})
+            cos, sin = table[[k] * 3][:, None].unbind(2)
+            found = decoder_layer(
+                layer, products, alone[:, k], (cos, sin), seen, beginnings, (room[0], room[1])
+            )
             torch.testing.assert_close(found, expected[:, 4 + k], rtol=1e-5, atol=1e-5)
 
 
@@ -307,12 +313,13 @@ def test_a_beginning_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_find_their_beginning_and_back(nodes: list[int]) -> None:
     names = sorted(set(nodes))
     sharing = Sharing.of([names.index(node) for node in nodes], torch.device("cpu"))
-    rows = torch.arange(len(nodes) * 2 * 3).view(len(nodes), 2, 3, 1).float()  # 2 heads, 3 queries
+    rows = torch.arange(len(nodes) * 2 * 3).view(2, len(nodes), 3, 1).float()  # 2 heads, 3 queries
     by_node = sharing.to_nodes(rows)
     assert torch.equal(sharing.to_rows(by_node, 2), rows)
     for row, node in enumerate(sharing.node_of_row):
         for head in range(2):  # each row's queries are among its beginning's
-            assert set(rows[row, head].flatten().tolist()) <= set(by_node[node * 2 + head].flatten().tolist())
+            found = by_node[head * sharing.nodes + node]
+            assert set(rows[head, row].flatten().tolist()) <= set(found.flatten().tolist())
 
 
 def test_layers_of_another_class_are_refused() -> None:

@@ -1,7 +1,8 @@
 """Keys and values of shared beginnings, each held once, and how the rows that share them look them up.
 
 R rows decode; N beginnings, each shared by up to M rows, hold up to W tokens; H key/value heads of D numbers,
-Q query heads for each of them.
+Q query heads for each of them. Heads come first in every tensor: then a beginning's rows lie side by side,
+whichever level it is on, and nothing is copied to multiply them.
 """
 
 from __future__ import annotations
@@ -66,32 +67,31 @@ class Sharing:
         return cls(tuple(node_of_row), nodes, each, row_of_slot, torch.tensor(places, device=device))
 
     def to_nodes(self, rows: Tensor) -> Tensor:
-        """(N * H, M * Q, D) from (R, H, Q, D): a beginning's rows side by side, for one matrix product."""
+        """(H * N, M * Q, D) from (H, R, Q, D): a beginning's rows side by side, for one matrix product."""
         if self.row_of_slot is not None:
-            rows = rows[self.row_of_slot]
-        _, heads, queries, size = rows.shape
-        by_node = rows.view(self.nodes, self.each, heads, queries, size).transpose(1, 2)
-        return by_node.reshape(self.nodes * heads, self.each * queries, size)
+            rows = rows[:, self.row_of_slot]
+        heads, _, queries, size = rows.shape
+        return rows.reshape(heads * self.nodes, self.each * queries, size)
 
     def to_rows(self, nodes: Tensor, heads: int) -> Tensor:
-        """(R, H, Q, D) from (N * H, M * Q, D): the inverse of `to_nodes`."""
-        size = nodes.shape[-1]
-        by_row = nodes.view(self.nodes, heads, self.each, -1, size).transpose(1, 2)
-        rows = by_row.reshape(self.nodes * self.each, heads, -1, size)
-        return rows if self.slot_of_row is None else rows[self.slot_of_row]
+        """(H, R, Q, D) from (H * N, M * Q, D): the inverse of `to_nodes`."""
+        rows = nodes.view(heads, self.nodes * self.each, -1, nodes.shape[-1])
+        return rows if self.slot_of_row is None else rows[:, self.slot_of_row]
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
     """Beginnings on one level of the tree (clips, or questions).
 
-    keys, values: of every layer, (N * H, W, D), padded on the right. mask: (N, W) bool, True = a token.
+    keys, values: of every layer, (H * N, W, D), padded on the right. mask: (N, W) bool, True = a token.
+    padded: whether any is False.
     """
 
     sharing: Sharing
     keys: list[Tensor]
     values: list[Tensor]
     mask: Tensor
+    padded: bool
 
     def keep(self, rows: Sequence[int]) -> Level:
         """The same for these rows only, without the beginnings that none of them shares."""
@@ -105,12 +105,12 @@ class Level:
         keys, values = (
             [part_of(part, self.sharing.nodes, nodes) for part in parts] for parts in (self.keys, self.values)
         )
-        return Level(sharing, keys, values, self.mask[nodes])
+        return Level(sharing, keys, values, self.mask[nodes], self.padded)
 
 
 def part_of(stacked: Tensor, count: int, kept: Tensor) -> Tensor:
-    """Of (count * H, ...), those at the indices `kept`: (len(kept) * H, ...)."""
-    return stacked.view(count, -1, *stacked.shape[1:])[kept].flatten(0, 1)
+    """Of (H * count, ...), those at the indices `kept`: (H * len(kept), ...)."""
+    return stacked.view(-1, count, *stacked.shape[1:])[:, kept].flatten(0, 1)
 
 
 def make_level(
@@ -123,9 +123,9 @@ def make_level(
     index = torch.tensor([[*path, *[0] * (width - len(path))] for path in paths], device=device)
     row = torch.tensor(rows, device=device)[:, None]
     keys, values = (
-        [part.transpose(1, 2)[row, index].transpose(1, 2).flatten(0, 1).contiguous() for part in parts]
+        [part.transpose(1, 2)[row, index].permute(2, 0, 1, 3).flatten(0, 1).contiguous() for part in parts]
         for parts in (collected.keys, collected.values)
     )
-    lengths = torch.tensor([len(path) for path in paths], device=device)
-    mask = torch.arange(width, device=device) < lengths[:, None]
-    return Level(Sharing.of(node_of_row, device), keys, values, mask)
+    lengths = [len(path) for path in paths]
+    mask = torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
+    return Level(Sharing.of(node_of_row, device), keys, values, mask, min(lengths) < width)

@@ -2,8 +2,8 @@
 
 A step is written against the modules of transformers' decoder layers and does not call these layers: they
 want all that a row sees in one tensor, which would be a copy of the clip for every row. The modules
-(projections, norms, MLP) are the model's own, so adapters and quantised weights work; on a CPU large plain
-ones are laid out anew first (`onednn`). Letters as in `cache`.
+(projections, norms, MLP) are the model's own, so adapters and quantised weights work; on a CPU plain weights
+are laid out anew first (`products`). Letters as in `cache`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import Level, Sharing, part_of
-from .onednn import StandIns, gated_mlp, linear, stand_ins
+from .products import LayerProducts, products_of, rms_norm
 from .sampling import Sampling, pick
 
 LAYERS = ("Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer")
@@ -82,12 +81,14 @@ def decode(model: Any, prefix: Prefix, sampling: Sampling, uniforms: Tensor, sto
 
     The model must be one that `check_layers` lets pass. Returns tensors on the CPU.
     """
-    rows = Rows(model, prefix, sampling, uniforms, stops)
-    if uniforms.is_cuda:
-        _decode_in_graphs(rows)
-    else:
-        _decode_compacting(rows)
-    return Decoded(*(part.cpu() for part in rows.results()))
+    with torch.inference_mode():  # every operation is a little quicker than without gradient alone
+        rows = Rows(model, prefix, sampling, uniforms, stops)
+        if uniforms.is_cuda:
+            _decode_in_graphs(rows)
+        else:
+            _decode_compacting(rows)
+        results = rows.results()
+    return Decoded(*(part.cpu().clone() for part in results))  # a clone is a tensor that losses may use
 
 
 def _decode_compacting(rows: Rows) -> None:
@@ -99,7 +100,7 @@ def _decode_compacting(rows: Rows) -> None:
             return
         if left <= (1 - COMPACT_AT) * len(running):
             rows.keep(running.nonzero()[:, 0])
-        rows.step(width)
+        rows.step(width, filled=True)
 
 
 def _decode_in_graphs(rows: Rows) -> None:
@@ -154,31 +155,33 @@ class Rows:
         self.levels = prefix.levels
         self.own = _room(prefix, self.steps)
         self.bias = _bias(prefix.levels, self.steps, device)
+        self.padded = any(level.padded for level in prefix.levels)
         self.rotary = rotary_table(model, prefix, self.steps)
         self.offsets = torch.tensor(prefix.positions, device=device) - min(prefix.positions)
-        self.quick = stand_ins(model, self.steps)
-        self._pick(prefix.states)
+        self.products, self.head = products_of(model, self.steps)
+        self._pick(model.get_output_embeddings()(prefix.states))
 
-    def step(self, width: int) -> None:
+    def step(self, width: int, filled: bool = False) -> None:
         """Feed the newest tokens, draw the next. width: how many columns of own keys and values to look at;
-        more than `at`."""
+        more than `at`. filled: that is all of them, no room that a mask must hide."""
         stack = self.model.model.language_model
         tokens = self.found.tokens.index_select(1, self.at)[:, 0]
-        rotary = self.rotary[self.offsets + self.at]
-        shared = self.bias.shape[-1] - self.steps
-        self.bias.index_fill_(-1, self.at + shared, 0.0)
-        seen = Seen([level.sharing for level in self.levels], self.bias[..., : shared + width], self.at)
+        cos, sin = self.rotary[self.offsets + self.at].unsqueeze(2).unbind(1)
+        bias = None
+        if self.padded or not filled:
+            shared = self.bias.shape[-1] - self.steps
+            bias = self.bias.index_fill_(-1, self.at + shared, 0.0)[..., : shared + width]
+        seen = Seen([level.sharing for level in self.levels], bias, self.at, width)
         states = self.model.get_input_embeddings()(tokens)
         for k, layer in enumerate(stack.layers):
             beginnings = [(level.keys[k], level.values[k]) for level in self.levels]
-            states = decoder_layer(layer, states, rotary, seen, beginnings, self.own[k], self.quick)
+            states = decoder_layer(layer, self.products[k], states, (cos, sin), seen, beginnings, self.own[k])
         self.at += 1
-        self._pick(_norm(stack.norm, states))
+        self._pick(self.head(states))
 
-    def _pick(self, states: Tensor) -> None:
-        """Draw the tokens of column `at`."""
+    def _pick(self, scores: Tensor) -> None:
+        """Draw the tokens of column `at` from scores (R, V)."""
         uniforms = self.uniforms.index_select(1, self.at)[:, 0]
-        scores = linear(self.quick, self.model.get_output_embeddings(), states)
         picked = pick(scores.float(), self.sampling, uniforms)
         for kept, new in zip(self.found[:3], picked, strict=True):
             kept.index_copy_(1, self.at, new[:, None])
@@ -208,60 +211,65 @@ class Rows:
 
 
 class Seen(NamedTuple):
-    """What is the same for every layer in a step: who shares what; the additive mask (R, 1, 1, columns) over
-    all levels' columns and then the own ones; the column (1,) of the new token among those."""
+    """What is the same for every layer in a step: who shares what; the additive mask (R, 1, columns) over all
+    levels' columns and then the own ones, None where all are seen; the column (1,) of the new token among the
+    own ones, and how many of these to look at."""
 
     sharings: list[Sharing]
-    bias: Tensor
+    bias: Tensor | None
     at: Tensor
+    width: int
 
 
 def decoder_layer(
     layer: Any,
+    products: LayerProducts,
     states: Tensor,
-    rotary: Tensor,
+    rotary: tuple[Tensor, Tensor],
     seen: Seen,
     beginnings: Sequence[Parts],
     own: Parts,
-    quick: StandIns,
 ) -> Tensor:
     """One decoder layer for one new token a row: (R, hidden) to (R, hidden); writes to `own` at `seen.at`.
 
-    rotary: (R, 2, D), see `rotary_table`. beginnings: of each level. own: (R * H, steps, D) each.
+    rotary: (R, 1, D) each, see `rotary_table`. beginnings: of each level. own: (H * R, steps, D) each.
     """
     attention = layer.self_attn
     rows, size = len(states), attention.head_dim
-    normed = _norm(layer.input_layernorm, states)
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    query, key, value = (linear(quick, projection, normed).view(rows, -1, size) for projection in projections)
+    heads = len(own[0]) // rows
+    projected = products.qkv(states).view(rows, -1, size)
+    turned, value = projected[:, :-heads], projected[:, -heads:]
     if hasattr(attention, "q_norm"):
-        query, key = _norm(attention.q_norm, query), _norm(attention.k_norm, key)
-    heads = key.shape[1]
-    query, key = torch.split(_rotated(torch.cat([query, key], 1), rotary), [query.shape[1], heads], 1)
-    for kept, new in zip(own, (key, value), strict=True):
-        kept.index_copy_(1, seen.at, new.reshape(rows * heads, 1, size))
-    mixed = attend((query * attention.scaling).view(rows, heads, -1, size), seen, beginnings, own)
-    states = states + linear(quick, attention.o_proj, mixed.reshape(rows, -1))
-    return states + gated_mlp(quick, layer.mlp, _norm(layer.post_attention_layernorm, states))
+        query, key = turned[:, :-heads], turned[:, -heads:]
+        turned = torch.cat([rms_norm(attention.q_norm, query), rms_norm(attention.k_norm, key)], 1)
+    cos, signed_sin = rotary
+    turned = torch.addcmul(turned * cos, turned.roll(size // 2, -1), signed_sin)
+    for kept, new in zip(own, (turned[:, -heads:], value), strict=True):
+        kept.view(heads, rows, -1, size).index_copy_(2, seen.at, new.transpose(0, 1)[:, :, None])
+    query = (turned[:, :-heads] * attention.scaling).view(rows, heads, -1, size)
+    mixed = attend(query.transpose(0, 1).contiguous(), seen, beginnings, own)
+    states = states + products.out(mixed.transpose(0, 1).reshape(rows, -1))
+    return states + products.mlp(states)
 
 
 def attend(query: Tensor, seen: Seen, beginnings: Sequence[Parts], own: Parts) -> Tensor:
-    """(R, H, Q, D): one softmax over the beginnings' columns and the rows' own, each read where it lies.
+    """(H, R, Q, D): one softmax over the beginnings' columns and the rows' own, each read where it lies.
 
-    query: (R, H, Q, D), scaled.
+    query: (H, R, Q, D), scaled.
     """
-    rows, heads, _, size = query.shape
-    widths = [keys.shape[1] for keys, _ in beginnings]
-    widths.append(seen.bias.shape[-1] - sum(widths))
-    alone = query.reshape(rows * heads, -1, size)
+    heads, rows, _, size = query.shape
+    widths = [*(keys.shape[1] for keys, _ in beginnings), seen.width]
+    own_keys, own_values = (part[:, : seen.width] for part in own)
     scores = [
         sharing.to_rows(_products(sharing.to_nodes(query), keys), heads)
         for sharing, (keys, _) in zip(seen.sharings, beginnings, strict=True)
     ]
-    scores.append(_products(alone, own[0][:, : widths[-1]]).view(rows, heads, -1, widths[-1]))
-    weights = torch.cat(scores, -1).add_(seen.bias).softmax(-1).to(query.dtype)
-    *shared, last = torch.split(weights, widths, -1)
-    mixed = torch.bmm(last.reshape(rows * heads, -1, widths[-1]), own[1][:, : widths[-1]]).view(query.shape)
+    alone = _products(query.view(heads * rows, -1, size), own_keys)
+    together = torch.cat([*scores, alone.view(heads, rows, -1, seen.width)], -1)
+    if seen.bias is not None:
+        together += seen.bias
+    *shared, last = torch.split(together.softmax(-1).to(query.dtype), widths, -1)
+    mixed = torch.bmm(last.reshape(heads * rows, -1, seen.width), own_values).view(query.shape)
     for part, sharing, (_, values) in zip(shared, seen.sharings, beginnings, strict=True):
         mixed = mixed + sharing.to_rows(torch.bmm(sharing.to_nodes(part), values), heads)
     return mixed
@@ -274,17 +282,6 @@ def _products(left: Tensor, right: Tensor) -> Tensor:
     if left.is_cuda:
         return torch.bmm(left, right.mT, out_dtype=torch.float32)
     return torch.bmm(left.float(), right.float().mT)
-
-
-def _norm(norm: Any, values: Tensor) -> Tensor:
-    """transformers' RMS norm as one operation."""
-    return F.rms_norm(values, norm.weight.shape, norm.weight, norm.variance_epsilon)
-
-
-def _rotated(heads: Tensor, rotary: Tensor) -> Tensor:
-    """Rotary position embedding of (R, heads, D)."""
-    cos, signed_sin = rotary.unsqueeze(2).unbind(1)
-    return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), signed_sin)
 
 
 def rotary_table(model: Any, prefix: Prefix, steps: int) -> Tensor:
@@ -301,18 +298,18 @@ def rotary_table(model: Any, prefix: Prefix, steps: int) -> Tensor:
 
 
 def _room(prefix: Prefix, steps: int) -> list[Parts]:
-    """Of each layer, room for the rows' own keys and values (R * H, steps, D). Zeros: what a mask hides must
+    """Of each layer, room for the rows' own keys and values (H * R, steps, D). Zeros: what a mask hides must
     still be a number."""
     level = prefix.levels[0]
     rows = len(prefix.states)
-    shapes = [(rows * len(keys) // level.sharing.nodes, steps, keys.shape[2]) for keys in level.keys]
+    shapes = [(len(keys) // level.sharing.nodes * rows, steps, keys.shape[2]) for keys in level.keys]
     return [(prefix.states.new_zeros(shape), prefix.states.new_zeros(shape)) for shape in shapes]
 
 
 def _bias(levels: Sequence[Level], steps: int, device: torch.device) -> Tensor:
-    """(R, 1, 1, columns) float32: 0 where a row looks; minus infinity on padding and on its own room, until
+    """(R, 1, columns) float32: 0 where a row looks; minus infinity on padding and on its own room, until
     that is filled."""
     masks = [level.mask[torch.tensor(level.sharing.node_of_row, device=device)] for level in levels]
     masks.append(torch.zeros((len(masks[0]), steps), dtype=torch.bool, device=device))
-    looked_at = torch.cat(masks, 1)[:, None, None]
+    looked_at = torch.cat(masks, 1)[:, None]
     return torch.zeros(looked_at.shape, device=device).masked_fill_(~looked_at, -torch.inf)

@@ -56,7 +56,7 @@ def pick(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Picked:
         tokens = logits.argmax(-1)
         zeros = torch.zeros_like(tokens, dtype=torch.float32)
         return Picked(tokens, zeros, zeros)
-    scaled = logits / sampling.temperature
+    scaled = logits if sampling.temperature == 1 else logits / sampling.temperature
     log_probs = torch.log_softmax(_filtered(scaled, sampling), dim=-1)
     cumulative = log_probs.exp().cumsum(-1, dtype=torch.float64)
     target = uniforms[:, None] * cumulative[:, -1:]

@@ -7,6 +7,7 @@ optimiser. Three moments compete for the peak: the rollout, the loss, the update
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,8 +29,10 @@ transformers on a CPU."""
 PEFT = 0.05 * 2**30
 """What a process of main memory holds more where adapters learn: PEFT and what it imports."""
 
-LAID_OUT = (2**24, 2**29)
-"""Fewest and most weights of which decoding on a CPU makes a copy (`tolman.policy.onednn`)."""
+LAID_OUT = 2**29
+"""Most weights of which decoding on a CPU makes a copy, and the layers that it copies together or not at all
+(`tolman.policy.products`)."""
+TOGETHER = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj", "down_proj"))
 FRAGMENTS = 0.2
 """On a CPU: of what comes and goes, the share that malloc has on top of it. torch's own allocator on a GPU
 keeps fragments too; `Plan.limit` leaves room for them."""
@@ -325,15 +328,15 @@ def _largest(size: ModelSize, train: str) -> int:
 
 
 def laid_out(recipe: Recipe | Selection, size: ModelSize, kind: Kind) -> float:
-    """The copy that decoding on a CPU makes of weights (`tolman.policy.onednn`): of plain float32 layers."""
+    """The copy that decoding on a CPU makes of plain float32 weights (`tolman.policy.products`)."""
     model, text = recipe.model, size.text
     if kind.is_gpu or kind.weight != 4:
         return 0.0
-    plain = {} if model.quantise else {**text.widths}
-    for name in model.lora_targets if model.lora_rank else ():
-        plain.pop(name, None)
-    count = text.head + text.layers * sum(wide * high for wide, high in plain.values())
-    return 4.0 * count if LAID_OUT[0] <= count <= LAID_OUT[1] else 0.0
+    changed = {*model.lora_targets} if model.lora_rank else set()
+    units = () if model.quantise else [unit for unit in TOGETHER if not changed & {*unit}]
+    names = [name for unit in units for name in unit]
+    count = text.head + text.layers * sum(math.prod(text.widths[name]) for name in names)
+    return 4.0 * count if count <= LAID_OUT else 0.0
 
 
 def _rollout(recipe: Recipe | Selection, size: ModelSize, step: Step, kind: Kind) -> Bytes:
