@@ -3,10 +3,12 @@
     python perf/loss.py [--size starter|smol|3b|7b] [--frames N] [--device auto] [--json FILE]
 
 Naive: pixels and prompt G times through transformers' stock class, logits of the completions only, gradient
-checkpointing for 3b and 7b. Tree: clip and prompt once, no checkpointing; on CUDA also with compiled layers.
-Both forward and backward, with a trained vision tower and with a frozen one (the naive way runs it in
-every step all the same). 3b and 7b are Qwen2.5-VL's configurations with random weights in bfloat16. The same
-numbers are asked of both first, in float32; for 3b and 7b with two layers of each tower.
+checkpointing for 3b and 7b. Published: the same with the logits of all tokens, of which the prompt's are
+thrown away, as the trainers of R1-V, Video-R1 and SpaceR do (starter and smol only). Tree: clip and prompt
+once, no checkpointing; on CUDA also with compiled layers. All forward and backward, with a trained vision
+tower and with a frozen one (the naive ways run it in every step all the same). 3b and 7b are Qwen2.5-VL's
+configurations with random weights in bfloat16. The same numbers are asked of both first, in float32; for 3b
+and 7b with two layers of each tower.
 
 The floor is the arithmetic of the tree's own tokens and visible pairs (a multiplication and an addition are
 two), at the matrix product's speed on this machine.
@@ -20,6 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +179,15 @@ def tree_way(model: Any, work: Work, features: Sequence[Tensor] | None = None) -
     return torch.cat(tree_log_probs(model, work.packed, work.nodes, features=features))
 
 
-def naive_way(model: Any, work: Work) -> Tensor:
-    """The same from the repeated batch."""
-    logits = model(**work.naive_inputs(model.device)).logits[:, :-1]
+def naive_way(model: Any, work: Work, all_logits: bool = False) -> Tensor:
+    """The same from the repeated batch. all_logits: those of the prompt as well, for nothing."""
+    inputs = work.naive_inputs(model.device)
+    if all_logits:
+        del inputs["logits_to_keep"]
+        rows = zip(model(**inputs).logits[:, :-1], inputs["input_ids"][:, 1:], strict=True)
+        found = [logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0] for logits, ids in rows]
+        return torch.stack(found)[:, len(work.prompt) - 1 :].flatten()
+    logits = model(**inputs).logits[:, :-1]
     targets = torch.tensor(work.completions, device=model.device)
     return -F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
 
@@ -186,9 +195,8 @@ def naive_way(model: Any, work: Work) -> Tensor:
 def disagreement(model: Any, work: Work) -> tuple[float, float]:
     """Largest difference of a token's log-probability, and of a weight's gradient relative to its norm."""
     found = []
-    for way in (naive_way, tree_way):
-        if way is naive_way:
-            model.set_attn_implementation("sdpa")
+    model.set_attn_implementation("sdpa")
+    for way in (partial(naive_way, all_logits=True), naive_way, tree_way):
         model.zero_grad(set_to_none=True)
         log_probs = way(model, work)
         (log_probs * torch.linspace(-1, 1, len(log_probs), device=log_probs.device)).sum().backward()
@@ -199,12 +207,13 @@ def disagreement(model: Any, work: Work) -> tuple[float, float]:
         ]
         found.append((log_probs.detach(), [weight.grad.clone() for weight in weights]))
     model.zero_grad(set_to_none=True)
-    (theirs, their_gradients), (ours, our_gradients) = found
+    theirs, their_gradients = found.pop(0)
     apart = [
         float((one - other).norm() / other.norm())
-        for one, other in zip(our_gradients, their_gradients, strict=True)
+        for _, gradients in found
+        for one, other in zip(gradients, their_gradients, strict=True)
     ]
-    return float((ours - theirs).abs().max()), max(apart)
+    return max(float((log_probs - theirs).abs().max()) for log_probs, _ in found), max(apart)
 
 
 def measure(model: Any, work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -221,6 +230,8 @@ def measure(model: Any, work: Work, arguments: argparse.Namespace) -> dict[str, 
             "naive": lambda: naive_way(model, work),
             "tree": lambda features=features: tree_way(model, work, features),
         }
+        if arguments.size not in TEXT:
+            ways["published"] = lambda: naive_way(model, work, all_logits=True)
         times = by_turns(model, ways, arguments.rounds, recompute=arguments.size in TEXT)
         if model.device.type == "cuda":
             layers = list(model.model.language_model.layers)
@@ -242,10 +253,14 @@ def report(
     )
     for name, entry in times.items():
         entry["ratio"] = times["naive"]["seconds"] / entry["seconds"]
+        published = ""
+        if "published" in times:
+            entry["published_ratio"] = times["published"]["seconds"] / entry["seconds"]
+            published = f"published / this {entry['published_ratio']:5.2f}, "
         entry["share_of_peak"] = flops / peak / entry["seconds"]
         memory = "" if entry["peak_bytes"] is None else f", {entry['peak_bytes'] / 2**30:.3g} GiB"
         print(
-            f"  {name:13} {1e3 * entry['seconds']:9.4g} ms, naive / this {entry['ratio']:5.2f}, "
+            f"  {name:13} {1e3 * entry['seconds']:9.4g} ms, naive / this {entry['ratio']:5.2f}, {published}"
             f"{100 * entry['share_of_peak']:.3g} % of the matrix product's speed{memory}"
         )
     return {"flops": flops, "naive_flops": repeated, "floor_seconds": flops / peak, "ways": times}
@@ -262,7 +277,7 @@ def by_turns(
     peaks: dict[str, int | None] = {}
     for _ in range(rounds + 1):
         for name, way in ways.items():
-            if name == "naive":
+            if name in ("naive", "published"):
                 model.set_attn_implementation("sdpa")
                 if recompute:
                     recompute_activations(model)

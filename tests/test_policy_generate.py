@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from policy_tiny import needs_right_positions, noise_clip, question, tiny_policy
 from tolman.policy.cache import Collected, Sharing, make_level
-from tolman.policy.decode import Prefix, Rows, Seen, decode, decoder_layer, rotary_table
+from tolman.policy.decode import Prefix, Rows, decode, rotary_table
 from tolman.policy.generate import Sample, draw_uniforms, generate
+from tolman.policy.layer import Seen, decoder_layer
 from tolman.policy.logprobs import tree_log_probs
 from tolman.policy.policy import Policy
 from tolman.policy.products import products_of
@@ -199,6 +200,16 @@ def test_a_clip_is_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [2 * 48]  # four prompts, three with a clip, two distinct clips of 48 patches
 
 
+def test_samples_may_be_used_in_a_loss() -> None:
+    policy = tiny_policy()
+    [[sample]] = generate(policy, prompts_of(policy)[:1], 1, max_new_tokens=20, top_k=9, stop_ids=())
+    weight = torch.ones(20, requires_grad=True)
+    for log_probs in (sample.log_probs, sample.as_trained):  # a tensor of inference mode would raise
+        (weight * log_probs).sum().backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, sample.log_probs + sample.as_trained)
+
+
 def test_training_with_gradient_checkpointing_changes_nothing() -> None:
     policy = tiny_policy()
     options = {"max_new_tokens": 8, "temperature": 0.0, "stop_ids": ()}
@@ -234,7 +245,7 @@ def test_a_step_of_a_layer_is_the_stock_layers() -> None:
         products = products_of(policy.model, 2)[0][1]
         for k in range(2):
             bias = torch.zeros((3, 1, 4 + k + 1)) if k else None
-            seen = Seen([level.sharing], bias, torch.tensor([k]), k + 1)
+            seen = Seen([level.sharing.slots], bias, torch.tensor([k]), k + 1)
             beginnings = [(level.keys[0], level.values[0])]
             cos, sin = table[[k] * 3][:, None].unbind(2)
             found = decoder_layer(
@@ -243,22 +254,22 @@ def test_a_step_of_a_layer_is_the_stock_layers() -> None:
             torch.testing.assert_close(found, expected[:, 4 + k], rtol=1e-5, atol=1e-5)
 
 
-def test_room_that_is_not_filled_yet_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [1, 4])  # alone nothing is padded
+def test_room_that_is_not_filled_yet_changes_nothing(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # as on a GPU, where every step looks at the whole room and no row is dropped
     policy = tiny_policy()
-    free = flatten(
-        generate(policy, prompts_of(policy), 3, max_new_tokens=12, generator=seeded(5), stop_ids=())
-    )
+    prompts = prompts_of(policy)[:count]
+    free = flatten(generate(policy, prompts, 3, max_new_tokens=12, generator=seeded(5), stop_ids=()))
     options = {"max_new_tokens": 12, "stop_ids": [sample.token_ids[k] for k, sample in enumerate(free)]}
-    compacting = flatten(generate(policy, prompts_of(policy), 3, generator=seeded(5), **options))
+    compacting = flatten(generate(policy, prompts, 3, generator=seeded(5), **options))
 
     def whole_room(rows: Rows) -> None:
         for _ in range(1, rows.steps):
             rows.step(rows.steps)
 
     monkeypatch.setattr("tolman.policy.decode._decode_compacting", whole_room)
-    static = flatten(generate(policy, prompts_of(policy), 3, generator=seeded(5), **options))
-    assert len({len(sample.token_ids) for sample in static}) > 3
+    static = flatten(generate(policy, prompts, 3, generator=seeded(5), **options))
+    assert len({len(sample.token_ids) for sample in static}) > min(count, 3)
     for one, other in zip(static, compacting, strict=True):
         assert (one.token_ids, one.finished) == (other.token_ids, other.finished)
         torch.testing.assert_close(one.log_probs, other.log_probs, rtol=1e-4, atol=1e-4)
@@ -314,11 +325,11 @@ def test_rows_find_their_beginning_and_back(nodes: list[int]) -> None:
     names = sorted(set(nodes))
     sharing = Sharing.of([names.index(node) for node in nodes], torch.device("cpu"))
     rows = torch.arange(len(nodes) * 2 * 3).view(2, len(nodes), 3, 1).float()  # 2 heads, 3 queries
-    by_node = sharing.to_nodes(rows)
-    assert torch.equal(sharing.to_rows(by_node, 2), rows)
+    by_node = sharing.slots.to_nodes(rows)
+    assert torch.equal(sharing.slots.to_rows(by_node, 2, 3), rows)
     for row, node in enumerate(sharing.node_of_row):
         for head in range(2):  # each row's queries are among its beginning's
-            found = by_node[head * sharing.nodes + node]
+            found = by_node[head * sharing.slots.nodes + node]
             assert set(rows[head, row].flatten().tolist()) <= set(found.flatten().tolist())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,19 +34,36 @@ class Collected:
         return 0
 
 
-@dataclass(frozen=True, eq=False)
-class Sharing:
-    """Which row shares which beginning.
+class Slots(NamedTuple):
+    """Where rows lie among the beginnings' M slots each.
 
-    node_of_row: (R,) integers. row_of_slot: (N * M,) the row in each of a beginning's M slots, row 0 in
-    unused ones; slot_of_row: (R,) the way back. Both None where row r simply is in slot r.
+    nodes: N. row_of_slot: (N * M,) the row in each slot, row 0 in unused ones; slot_of_row: (R,) the way
+    back. Both None where row r simply is in slot r.
     """
 
-    node_of_row: tuple[int, ...]
     nodes: int
-    each: int
     row_of_slot: Tensor | None
     slot_of_row: Tensor | None
+
+    def to_nodes(self, rows: Tensor) -> Tensor:
+        """(H * N, M * Q, D) from (H, R, Q, D): a beginning's rows side by side, for one matrix product."""
+        if self.row_of_slot is not None:
+            rows = rows[:, self.row_of_slot]
+        heads, slots, queries, size = rows.shape
+        return rows.reshape(heads * self.nodes, slots // self.nodes * queries, size)
+
+    def to_rows(self, nodes: Tensor, heads: int, queries: int) -> Tensor:
+        """(H, R, Q, D) from (H * N, M * Q, D): the inverse of `to_nodes`."""
+        rows = nodes.view(heads, -1, queries, nodes.shape[-1])
+        return rows if self.slot_of_row is None else rows[:, self.slot_of_row]
+
+
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Which of N beginnings each of R rows shares: (R,) integers; and where that puts the row."""
+
+    node_of_row: tuple[int, ...]
+    slots: Slots
 
     @classmethod
     def of(cls, node_of_row: Sequence[int], device: torch.device) -> Sharing:
@@ -61,22 +78,10 @@ class Sharing:
         each = max(map(len, rows))
         places = [node * each + index for node, index in slots]
         if places == list(range(nodes * each)):
-            return cls(tuple(node_of_row), nodes, each, None, None)
+            return cls(tuple(node_of_row), Slots(nodes, None, None))
         filled = [members + [0] * (each - len(members)) for members in rows]
         row_of_slot = torch.tensor(filled, device=device).flatten()
-        return cls(tuple(node_of_row), nodes, each, row_of_slot, torch.tensor(places, device=device))
-
-    def to_nodes(self, rows: Tensor) -> Tensor:
-        """(H * N, M * Q, D) from (H, R, Q, D): a beginning's rows side by side, for one matrix product."""
-        if self.row_of_slot is not None:
-            rows = rows[:, self.row_of_slot]
-        heads, _, queries, size = rows.shape
-        return rows.reshape(heads * self.nodes, self.each * queries, size)
-
-    def to_rows(self, nodes: Tensor, heads: int) -> Tensor:
-        """(H, R, Q, D) from (H * N, M * Q, D): the inverse of `to_nodes`."""
-        rows = nodes.view(heads, self.nodes * self.each, -1, nodes.shape[-1])
-        return rows if self.slot_of_row is None else rows[:, self.slot_of_row]
+        return cls(tuple(node_of_row), Slots(nodes, row_of_slot, torch.tensor(places, device=device)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +104,12 @@ class Level:
         kept = sorted(set(node_of_row))
         device = self.mask.device
         sharing = Sharing.of([kept.index(node) for node in node_of_row], device)
-        if len(kept) == self.sharing.nodes:
+        if len(kept) == self.sharing.slots.nodes:
             return replace(self, sharing=sharing)
         nodes = torch.tensor(kept, device=device)
+        before = self.sharing.slots.nodes
         keys, values = (
-            [part_of(part, self.sharing.nodes, nodes) for part in parts] for parts in (self.keys, self.values)
+            [part_of(part, before, nodes) for part in parts] for parts in (self.keys, self.values)
         )
         return Level(sharing, keys, values, self.mask[nodes], self.padded)
 

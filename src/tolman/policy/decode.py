@@ -1,9 +1,7 @@
 """Decode rows that share beginnings: one token a row and step, each beginning's keys and values held once.
 
-A step is written against the modules of transformers' decoder layers and does not call these layers: they
-want all that a row sees in one tensor, which would be a copy of the clip for every row. The modules
-(projections, norms, MLP) are the model's own, so adapters and quantised weights work; on a CPU plain weights
-are laid out anew first (`products`). Letters as in `cache`.
+`layer` computes a decoder layer for these; here are the steps, the rows that are still running, and on a GPU
+the graphs. Letters as in `cache`.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .cache import Level, Sharing, part_of
-from .products import LayerProducts, products_of, rms_norm
+from .cache import Level, part_of
+from .layer import Parts, Seen, decoder_layer
+from .products import products_of
 from .sampling import Sampling, pick
 
 LAYERS = ("Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer")
@@ -35,9 +34,6 @@ EAGER_STEPS = 2
 
 CHECK_EVERY = 16
 """Steps on a GPU between looks at whether all rows have finished; a look waits for the device."""
-
-Parts = tuple[Tensor, Tensor]
-"""Keys and values of one layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +75,8 @@ def check_layers(model: Any) -> None:
 def decode(model: Any, prefix: Prefix, sampling: Sampling, uniforms: Tensor, stops: Sequence[int]) -> Decoded:
     """Decode until every row has stopped or has as many tokens as `uniforms` (R, steps) has columns.
 
-    The model must be one that `check_layers` lets pass. Returns tensors on the CPU.
+    The model must be one that `check_layers` lets pass. Returns inference tensors on the CPU, which a loss
+    must not use before they are cloned.
     """
     with torch.inference_mode():  # every operation is a little quicker than without gradient alone
         rows = Rows(model, prefix, sampling, uniforms, stops)
@@ -87,8 +84,7 @@ def decode(model: Any, prefix: Prefix, sampling: Sampling, uniforms: Tensor, sto
             _decode_in_graphs(rows)
         else:
             _decode_compacting(rows)
-        results = rows.results()
-    return Decoded(*(part.cpu().clone() for part in results))  # a clone is a tensor that losses may use
+        return Decoded(*(part.cpu() for part in rows.results()))
 
 
 def _decode_compacting(rows: Rows) -> None:
@@ -171,7 +167,7 @@ class Rows:
         if self.padded or not filled:
             shared = self.bias.shape[-1] - self.steps
             bias = self.bias.index_fill_(-1, self.at + shared, 0.0)[..., : shared + width]
-        seen = Seen([level.sharing for level in self.levels], bias, self.at, width)
+        seen = Seen([level.sharing.slots for level in self.levels], bias, self.at, width)
         states = self.model.get_input_embeddings()(tokens)
         for k, layer in enumerate(stack.layers):
             beginnings = [(level.keys[k], level.values[k]) for level in self.levels]
@@ -210,80 +206,6 @@ class Rows:
         return self.stored
 
 
-class Seen(NamedTuple):
-    """What is the same for every layer in a step: who shares what; the additive mask (R, 1, columns) over all
-    levels' columns and then the own ones, None where all are seen; the column (1,) of the new token among the
-    own ones, and how many of these to look at."""
-
-    sharings: list[Sharing]
-    bias: Tensor | None
-    at: Tensor
-    width: int
-
-
-def decoder_layer(
-    layer: Any,
-    products: LayerProducts,
-    states: Tensor,
-    rotary: tuple[Tensor, Tensor],
-    seen: Seen,
-    beginnings: Sequence[Parts],
-    own: Parts,
-) -> Tensor:
-    """One decoder layer for one new token a row: (R, hidden) to (R, hidden); writes to `own` at `seen.at`.
-
-    rotary: (R, 1, D) each, see `rotary_table`. beginnings: of each level. own: (H * R, steps, D) each.
-    """
-    attention = layer.self_attn
-    rows, size = len(states), attention.head_dim
-    heads = len(own[0]) // rows
-    projected = products.qkv(states).view(rows, -1, size)
-    turned, value = projected[:, :-heads], projected[:, -heads:]
-    if hasattr(attention, "q_norm"):
-        query, key = turned[:, :-heads], turned[:, -heads:]
-        turned = torch.cat([rms_norm(attention.q_norm, query), rms_norm(attention.k_norm, key)], 1)
-    cos, signed_sin = rotary
-    turned = torch.addcmul(turned * cos, turned.roll(size // 2, -1), signed_sin)
-    for kept, new in zip(own, (turned[:, -heads:], value), strict=True):
-        kept.view(heads, rows, -1, size).index_copy_(2, seen.at, new.transpose(0, 1)[:, :, None])
-    query = (turned[:, :-heads] * attention.scaling).view(rows, heads, -1, size)
-    mixed = attend(query.transpose(0, 1).contiguous(), seen, beginnings, own)
-    states = states + products.out(mixed.transpose(0, 1).reshape(rows, -1))
-    return states + products.mlp(states)
-
-
-def attend(query: Tensor, seen: Seen, beginnings: Sequence[Parts], own: Parts) -> Tensor:
-    """(H, R, Q, D): one softmax over the beginnings' columns and the rows' own, each read where it lies.
-
-    query: (H, R, Q, D), scaled.
-    """
-    heads, rows, _, size = query.shape
-    widths = [*(keys.shape[1] for keys, _ in beginnings), seen.width]
-    own_keys, own_values = (part[:, : seen.width] for part in own)
-    scores = [
-        sharing.to_rows(_products(sharing.to_nodes(query), keys), heads)
-        for sharing, (keys, _) in zip(seen.sharings, beginnings, strict=True)
-    ]
-    alone = _products(query.view(heads * rows, -1, size), own_keys)
-    together = torch.cat([*scores, alone.view(heads, rows, -1, seen.width)], -1)
-    if seen.bias is not None:
-        together += seen.bias
-    *shared, last = torch.split(together.softmax(-1).to(query.dtype), widths, -1)
-    mixed = torch.bmm(last.reshape(heads * rows, -1, seen.width), own_values).view(query.shape)
-    for part, sharing, (_, values) in zip(shared, seen.sharings, beginnings, strict=True):
-        mixed = mixed + sharing.to_rows(torch.bmm(sharing.to_nodes(part), values), heads)
-    return mixed
-
-
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    """(B, m, n) scores of (B, m, D) and (B, n, D), never rounded to half precision."""
-    if left.dtype not in (torch.bfloat16, torch.float16):
-        return torch.bmm(left, right.mT)
-    if left.is_cuda:
-        return torch.bmm(left, right.mT, out_dtype=torch.float32)
-    return torch.bmm(left.float(), right.float().mT)
-
-
 def rotary_table(model: Any, prefix: Prefix, steps: int) -> Tensor:
     """(positions, 2, D): cosines, and sines with the sign that rotating by halves wants, from the smallest
     first position on. A text token's three positions are equal, so one number names them."""
@@ -302,7 +224,7 @@ def _room(prefix: Prefix, steps: int) -> list[Parts]:
     still be a number."""
     level = prefix.levels[0]
     rows = len(prefix.states)
-    shapes = [(len(keys) // level.sharing.nodes * rows, steps, keys.shape[2]) for keys in level.keys]
+    shapes = [(len(keys) // level.sharing.slots.nodes * rows, steps, keys.shape[2]) for keys in level.keys]
     return [(prefix.states.new_zeros(shape), prefix.states.new_zeros(shape)) for shape in shapes]
 
 

@@ -39,9 +39,9 @@ class LayerProducts(NamedTuple):
     mlp: Product
 
 
-def rms_norm(norm: Any, states: Tensor) -> Tensor:
-    """transformers' RMS norm as one operation."""
-    return F.rms_norm(states, norm.weight.shape, norm.weight, norm.variance_epsilon)
+def rms_norm(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """transformers' RMS norm over the last dimension, as one operation."""
+    return F.rms_norm(states, weight.shape, weight, epsilon)
 
 
 class OneDNNLinear:
@@ -96,7 +96,7 @@ def products_of(model: Any, steps: int) -> tuple[list[LayerProducts], Product]:
     layers = [_layer_products(layer, laid_out) for layer in stack.layers]
     if id(head) in laid_out:
         return layers, OneDNNLinear(head, norm=stack.norm)
-    return layers, lambda states: head(rms_norm(stack.norm, states))
+    return layers, lambda states: head(_normed(stack.norm, states))
 
 
 def _layer_products(layer: Any, laid_out: set[int]) -> LayerProducts:
@@ -107,11 +107,11 @@ def _layer_products(layer: Any, laid_out: set[int]) -> LayerProducts:
     projections = [getattr(attention, name) for name in QKV]
 
     def side_by_side(states: Tensor) -> Tensor:
-        normed = rms_norm(before, states)
+        normed = _normed(before, states)
         return torch.cat([projection(normed) for projection in projections], -1)
 
     def gated(states: Tensor) -> Tensor:
-        out: Tensor = mlp(rms_norm(between, states))
+        out: Tensor = mlp(_normed(between, states))
         return out
 
     return LayerProducts(
@@ -142,6 +142,11 @@ def _is_plain(module: nn.Module) -> bool:
     if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter:
         return False
     return module.weight.is_cpu and module.weight.dtype == torch.float32
+
+
+def _normed(norm: Any, states: Tensor) -> Tensor:
+    """By a module of transformers."""
+    return rms_norm(states, norm.weight, norm.variance_epsilon)
 
 
 def _is_built() -> bool:
