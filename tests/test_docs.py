@@ -45,6 +45,13 @@ def test_every_recipe_is_parsed_and_named_in_no_path_of_this_machine() -> None:
             assert not stage.model.path.startswith("/")
 
 
+def test_results_name_no_path_of_the_machine_they_were_made_on() -> None:
+    results = sorted((ROOT / "docs" / "results").glob("*.json"))
+    assert results
+    for file in results:
+        assert not re.findall(r'"(?:/|[A-Z]:\\|~)[^"]*"', file.read_text(encoding="utf-8")), file
+
+
 def test_the_example_of_stages_parses() -> None:
     import tomllib
 
