@@ -1,7 +1,7 @@
-"""Write the measured tables of README.md and docs/starter.md from the figures in docs/results.
+"""Write the measured tables of README.md, docs/starter.md and docs/speed.md from the figures in docs/results.
 
 `python docs/tables.py` rewrites the files, `--check` only says whether they are up to date. The figures are
-what `tolman … --json FILE` wrote.
+what `tolman … --json FILE` and the scripts in perf wrote.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
 MAPS = {"maps: things placed": "placed", "maps: drawn things right": "sound"}
-PAGES = (DOCS.parent / "README.md", DOCS / "starter.md")
+PAGES = (DOCS.parent / "README.md", DOCS / "starter.md", DOCS / "speed.md")
 
 
 def load(name: str) -> Any:
@@ -156,9 +156,37 @@ def watching() -> str:
     return table(["task", "its clip", "no clip", "another room's clip", "chance", "best constant"], rows)
 
 
+def speed() -> str:
+    """Repeated and shared, side by side, by the scripts in perf."""
+    rows = []
+    for size in ("starter", "smol"):
+        for what, found, naive, ours, floor in timings(size):
+            seconds = [f"{found[key]:.3g}" for key in (naive, ours, floor)]
+            rows.append([f"{what}, {size}", *seconds, f"{found[naive] / found[ours]:.1f}"])
+    return table(["seconds of", "repeated", "shared", "at least", "times faster"], rows)
+
+
+def timings(size: str) -> Iterator[tuple[str, dict[str, float], str, str, str]]:
+    """What was timed, its figures, and the names in them of both ways and of the floor."""
+    for tower in ("frozen", "trained"):
+        found = load(f"speed-loss-{size}")[tower]
+        taken = {name: way["seconds"] for name, way in found["ways"].items()} | {"floor": found["floor_seconds"]}
+        yield f"loss and gradients, {tower} tower", taken, "naive", "tree", "floor"
+        yield f"the same, logits of all tokens, {tower} tower", taken, "published", "tree", "floor"
+    for prompts, words in ((1, "one prompt"), (4, "four prompts")):
+        found = load(f"speed-rollout-{prompts}-{size}")
+        floor = found["tokens"] * found["floor_step_ms"] / 1000
+        yield f"8 completions of {words}", found | {"floor": floor}, "stock_seconds", "seconds", "floor"
+    for name, words in (("sft", "step of SFT"), ("rl", "step of RL")):
+        found = load(f"speed-step-{size}")[name]
+        yield f"{words}, {found['samples']} samples", found, "naive_step_seconds", "step_seconds", "floor_seconds"
+    found = load(f"speed-evaluate-{size}")
+    yield f"{found['questions']} questions of a clip", found, "stock_seconds", "seconds", "floor_seconds"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "seeds": seeds, "seeds_by_task": seeds_by_task, "quickstart": quickstart,
-    "scans": scans, "audit": audit, "watching": watching,
+    "scans": scans, "audit": audit, "watching": watching, "speed": speed,
 }  # fmt: skip
 
 

@@ -100,7 +100,8 @@ def _score(
     """Log-probabilities (N,) of `targets` (N,) at hidden states `rows` (N, hidden), chunk by chunk."""
 
     def of(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        log_p = torch.log_softmax(logits(model, states) / temperature, dim=-1)
+        scores = logits(model, states)
+        log_p = torch.log_softmax(scores if temperature == 1 else scores / temperature, dim=-1)
         picked = log_p.gather(-1, wanted[:, None])[:, 0]
         spread = -(log_p.exp() * log_p).sum(-1) if entropy else picked.new_zeros(0)
         return picked, spread
