@@ -170,7 +170,8 @@ def timings(size: str) -> Iterator[tuple[str, dict[str, float], str, str, str]]:
     """What was timed, its figures, and the names in them of both ways and of the floor."""
     for tower in ("frozen", "trained"):
         found = load(f"speed-loss-{size}")[tower]
-        taken = {name: way["seconds"] for name, way in found["ways"].items()} | {"floor": found["floor_seconds"]}
+        taken = {name: way["seconds"] for name, way in found["ways"].items()}
+        taken["floor"] = found["floor_seconds"]
         yield f"loss and gradients, {tower} tower", taken, "naive", "tree", "floor"
         yield f"the same, logits of all tokens, {tower} tower", taken, "published", "tree", "floor"
     for prompts, words in ((1, "one prompt"), (4, "four prompts")):
@@ -178,8 +179,9 @@ def timings(size: str) -> Iterator[tuple[str, dict[str, float], str, str, str]]:
         floor = found["tokens"] * found["floor_step_ms"] / 1000
         yield f"8 completions of {words}", found | {"floor": floor}, "stock_seconds", "seconds", "floor"
     for name, words in (("sft", "step of SFT"), ("rl", "step of RL")):
-        found = load(f"speed-step-{size}")[name]
-        yield f"{words}, {found['samples']} samples", found, "naive_step_seconds", "step_seconds", "floor_seconds"
+        step = load(f"speed-step-{size}")[name]
+        words = f"{words}, {step['samples']} samples"
+        yield words, step, "naive_step_seconds", "step_seconds", "floor_seconds"
     found = load(f"speed-evaluate-{size}")
     yield f"{found['questions']} questions of a clip", found, "stock_seconds", "seconds", "floor_seconds"
 
