@@ -30,9 +30,9 @@ PEFT = 0.05 * 2**30
 """What a process of main memory holds more where adapters learn: PEFT and what it imports."""
 
 LAID_OUT = 2**29
-"""Most weights of which decoding on a CPU makes a copy, and the layers that it copies together or not at all
-(`tolman.policy.products`)."""
+"""Most weights of which decoding on a CPU makes a copy (`tolman.policy.products`)."""
 TOGETHER = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj", "down_proj"))
+"""Layers that it copies together or not at all."""
 FRAGMENTS = 0.2
 """On a CPU: of what comes and goes, the share that malloc has on top of it. torch's own allocator on a GPU
 keeps fragments too; `Plan.limit` leaves room for them."""
