@@ -4,7 +4,7 @@
 
 Naive: pixels and prompt G times through transformers' stock class, logits of the completions only, gradient
 checkpointing for 3b and 7b. Published: the same with the logits of all tokens, of which the prompt's are
-thrown away, as the trainers of R1-V, Video-R1 and SpaceR do (starter and smol only). Tree: clip and prompt
+thrown away, as the trainers of Video-R1 and SpaceR do (starter and smol only). Tree: clip and prompt
 once, no checkpointing; on CUDA also with compiled layers. All forward and backward, with a trained vision
 tower and with a frozen one (the naive ways run it in every step all the same). 3b and 7b are Qwen2.5-VL's
 configurations with random weights in bfloat16. The same numbers are asked of both first, in float32; for 3b
